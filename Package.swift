@@ -1,0 +1,103 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The module rule, kept by the dependencies below: Abstractions knows nobody; a backend knows Abstractions,
+// Host, Support and one C library (a disk backend also VirtualDisk); the Runner never knows a backend.
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+func library(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Sources/\(path)", swiftSettings: strict)
+}
+
+func backend(_ name: String, _ folder: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    library(name, "Backends/\(folder)", ["Abstractions", "Host", "BackendSupport"] + dependencies)
+}
+
+func cLibrary(_ name: String, pkgConfig: String, apt: String) -> Target {
+    .systemLibrary(name: name, path: "Sources/Backends/C/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+func plugin(_ name: String, _ backend: Target.Dependency) -> Target {
+    .executableTarget(
+        name: "anyvisor-\(name)", dependencies: ["Abstractions", "Host", "PluginKit", backend],
+        path: "plugins/\(name)", exclude: ["plugin.json", "README.md"], swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: ["Abstractions"] + dependencies, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "anyvisor",
+    products: [
+        .executable(name: "anyvisor", targets: ["anyvisor"]),
+        .library(name: "Abstractions", targets: ["Abstractions"]),
+        .library(name: "Runner", targets: ["Runner"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        library("Abstractions", "Abstractions"),
+        .systemLibrary(name: "CHost", path: "Sources/CHost"),
+        library("Host", "Host", ["Abstractions", "CHost"]),
+        library("BackendSupport", "Backends/Support", ["Abstractions", "Host", "CHost"]),
+        library("Filters", "Filters", ["Abstractions"]),
+        library("PluginKit", "PluginKit", ["Abstractions", "Host"]),
+        library(
+            "Runner", "Runner", ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")]),
+        library("ConformanceKit", "ConformanceKit", ["Abstractions"]),
+
+        cLibrary("Clibvirt", pkgConfig: "libvirt", apt: "libvirt-dev"),
+        cLibrary("CGuestfs", pkgConfig: "libguestfs", apt: "libguestfs-dev"),
+        cLibrary("CFuse3", pkgConfig: "fuse3", apt: "libfuse3-dev"),
+        cLibrary("CExt2fs", pkgConfig: "ext2fs", apt: "libext2fs-dev"),
+
+        backend("MemoryBackend", "Memory"),
+        backend("VirtualDisk", "VirtualDisk"),
+        backend("DirectBackend", "Direct", ["VirtualDisk", "CExt2fs"]),
+        backend("VDFuseBackend", "VDFuse", ["VirtualDisk", "CFuse3"]),
+        backend("GuestFSBackend", "GuestFS", ["VirtualDisk", "CGuestfs"]),
+        backend("LibvirtBackend", "Libvirt", ["Clibvirt"]),
+
+        plugin("memory", "MemoryBackend"),
+        plugin("direct", "DirectBackend"),
+        plugin("vdfuse", "VDFuseBackend"),
+        plugin("libguestfs", "GuestFSBackend"),
+        plugin("libvirt", "LibvirtBackend"),
+
+        .executableTarget(
+            name: "anyvisor",
+            dependencies: [
+                "Abstractions", "Host", "BackendSupport", "Filters", "PluginKit", "Runner", "ConformanceKit",
+                "MemoryBackend", "VirtualDisk",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Sources/anyvisor", swiftSettings: strict),
+
+        tests("AbstractionsTests", []),
+        tests("HostTests", ["Host", "BackendSupport"]),
+        tests("FiltersTests", ["Filters", "MemoryBackend"]),
+        tests("PluginKitTests", ["Host", "PluginKit", "MemoryBackend"]),
+        tests("VirtualDiskTests", ["Host", "VirtualDisk"]),
+        tests("DirectTests", ["Host", "VirtualDisk", "DirectBackend"]),
+        tests("VDFuseTests", ["Host", "VirtualDisk", "VDFuseBackend"]),
+        tests("GuestFSTests", ["Host", "VirtualDisk", "GuestFSBackend"]),
+        tests("LibvirtTests", ["Host", "LibvirtBackend"]),
+        tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend"]),
+        tests("CommandTests", ["Host"]),
+        tests(
+            "ConformanceTests",
+            [
+                "Host", "PluginKit", "ConformanceKit", "MemoryBackend", "DirectBackend", "VDFuseBackend",
+                "GuestFSBackend", "LibvirtBackend",
+            ]),
+    ]
+)

@@ -1,0 +1,27 @@
+#pragma once
+// GNU extensions of the C library and Linux system calls that Swift's Glibc overlay does not show.
+#include <features.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *, int);
+extern int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *, const char *);
+extern int pipe2(int[2], int);
+extern void *memmem(const void *, size_t, const void *, size_t);
+extern int prctl(int, ...);
+extern long syscall(long, ...);
+
+static inline int av_prctl(int option, unsigned long value) { return prctl(option, value, 0UL, 0UL, 0UL); }
+
+// openat2(2): struct open_how of linux/openat2.h, spelled out since older headers lack it.
+struct av_open_how { uint64_t flags; uint64_t mode; uint64_t resolve; };
+#define AV_RESOLVE_NO_SYMLINKS 0x04
+#define AV_RESOLVE_BENEATH 0x08
+static inline int av_openat2(int folder, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
+    struct av_open_how how = { flags, mode, resolve };
+    return (int)syscall(437, folder, path, &how, sizeof how);
+}

@@ -1,0 +1,50 @@
+import Abstractions
+import CHost
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// A process that cannot be mistaken for a later one with the same number.
+public struct ProcessIdentity: Sendable, Hashable, Codable {
+    /// Its number.
+    public let pid: Int32
+    /// Its start in clock ticks since boot: field 22 of `/proc/PID/stat`, see proc(5).
+    public let startTicks: UInt64
+
+    /// The process with this number now, nil when there is none or it is a zombie.
+    public init?(pid: Int32) {
+        guard let text = try? HostFiles.readText(HostPath("/proc/\(pid)/stat")),
+            let close = text.lastIndex(of: ")")
+        else { return nil }
+        let fields = text[text.index(after: close)...].split(separator: " ")
+        guard fields.count > 19, fields[0] != "Z", fields[0] != "X", let ticks = UInt64(fields[19]) else { return nil }
+        self.pid = pid
+        startTicks = ticks
+    }
+
+    /// Whether this very process still runs.
+    public var isAlive: Bool { ProcessIdentity(pid: pid) == self }
+
+    /// Sends a signal if it is still this process.
+    public func signal(_ number: Int32) { if isAlive { kill(pid, number) } }
+
+    /// All processes that carry the run's mark in their environment, or its machine names in their command line.
+    public static func all(ofRun id: String) -> [ProcessIdentity] {
+        let mark = Array("ANYVISOR_RUN=\(id)\0".utf8)
+        let name = Array("anyvisor-\(id)-".utf8)
+        return HostFiles.names(in: "/proc").compactMap { Int32($0) }.filter { $0 != getpid() }.compactMap { pid in
+            let environment = (try? HostFiles.read(HostPath("/proc/\(pid)/environ"))) ?? []
+            let command = (try? HostFiles.read(HostPath("/proc/\(pid)/cmdline"))) ?? []
+            guard contains(environment + [0], mark) || contains(command, name) else { return nil }
+            return ProcessIdentity(pid: pid)
+        }
+    }
+
+    private static func contains(_ haystack: [UInt8], _ needle: [UInt8]) -> Bool {
+        guard haystack.count >= needle.count else { return false }
+        return haystack.withUnsafeBytes { hay in
+            needle.withUnsafeBytes { memmem(hay.baseAddress, hay.count, $0.baseAddress, $0.count) != nil }
+        }
+    }
+}
