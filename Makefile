@@ -1,0 +1,63 @@
+# The verbs of the project. On a fresh Debian 12 machine with Swift: `make demo`, then `make test`.
+.DEFAULT_GOAL := build
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+CONFIGURATION ?= release
+# One static binary for each program: starts in half the time, and needs no Swift on the machine it runs on.
+RELEASE := -c $(CONFIGURATION) -Xswiftc -static-stdlib
+BIN = $(shell swift build $(RELEASE) --show-bin-path)
+ANYVISOR = $(BIN)/anyvisor
+PREFIX ?= /usr/local
+
+.PHONY: help setup build test conformance conformance-mutants torture lint fmt demo bench ci blind install clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
+
+setup: ## install the system packages that are missing (apt)
+	@scripts/setup.sh
+
+build: ## build everything, optimised
+	swift build $(RELEASE) --product anyvisor
+	for plugin in direct vdfuse libguestfs libvirt memory; do swift build $(RELEASE) --product anyvisor-$$plugin; done
+
+demo: setup build ## the main job: test a PyPI distribution in a clean machine
+	$(ANYVISOR) run examples/demo.yaml
+
+test: setup ## unit tests and the inline half of the conformance suite
+	swift build --build-tests
+	swift test --skip-build
+
+conformance: setup build ## one suite over every backend, each in its own process
+	$(ANYVISOR) conformance --required conformance/required.txt
+
+conformance-mutants: setup build ## switch on each fault of the memory backend: every one must be caught
+	$(ANYVISOR) conformance --mutants
+
+torture: setup build ## SIGKILL uploads at random moments: SEED=, COUNT=
+	scripts/torture.sh "$(ANYVISOR)" "$${SEED:-$$RANDOM}" "$${COUNT:-50}"
+
+blind: ## build the Runner without any backend's source
+	scripts/blind.sh
+
+lint: ## format and structure rules
+	swift format lint --strict --recursive --parallel Sources Tests plugins Package.swift
+	scripts/lint.sh
+
+fmt: ## format all sources in place
+	swift format --in-place --recursive --parallel Sources Tests plugins Package.swift
+
+bench: setup build ## measure in turns against the thing to beat
+	Benchmarks/run.sh "$(ANYVISOR)"
+
+ci: ## what .ci/run calls
+	scripts/ci.sh
+
+install: build ## install below PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/anyvisor
+	install $(ANYVISOR) $(BIN)/anyvisor-{direct,vdfuse,libguestfs,libvirt,memory} $(DESTDIR)$(PREFIX)/bin
+	cp -r plugins guest $(DESTDIR)$(PREFIX)/lib/anyvisor
+
+clean: ## remove what was built
+	rm -rf .build
