@@ -87,7 +87,7 @@ let package = Package(
         tests("FiltersTests", ["Filters", "MemoryBackend"]),
         tests("PluginKitTests", ["Host", "PluginKit", "MemoryBackend"]),
         tests("VirtualDiskTests", ["Host", "VirtualDisk"]),
-        tests("DirectTests", ["Host", "VirtualDisk", "DirectBackend"]),
+        tests("DirectTests", ["Host", "BackendSupport", "VirtualDisk", "DirectBackend"]),
         tests("VDFuseTests", ["Host", "VirtualDisk", "VDFuseBackend"]),
         tests("GuestFSTests", ["Host", "VirtualDisk", "GuestFSBackend"]),
         tests("LibvirtTests", ["Host", "LibvirtBackend"]),

@@ -14,6 +14,7 @@ extern int pipe2(int[2], int);
 extern void *memmem(const void *, size_t, const void *, size_t);
 extern int prctl(int, ...);
 extern long syscall(long, ...);
+extern int renameat2(int, const char *, int, const char *, unsigned int);
 
 static inline int av_prctl(int option, unsigned long value) { return prctl(option, value, 0UL, 0UL, 0UL); }
 
@@ -24,4 +25,8 @@ struct av_open_how { uint64_t flags; uint64_t mode; uint64_t resolve; };
 static inline int av_openat2(int folder, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct av_open_how how = { flags, mode, resolve };
     return (int)syscall(437, folder, path, &how, sizeof how);
+}
+
+static inline int av_renameat2(int from, const char *old, int to, const char *name, unsigned flags) {
+    return renameat2(from, old, to, name, flags);
 }

@@ -50,6 +50,12 @@ public final class BlockingWorker: Sendable {
         }
     }
 
+    /// Runs `body` on the thread after the jobs already queued, even behind one that hangs; nobody waits for it. Dropped when closed.
+    public func enqueue(_ body: @escaping @Sendable () -> Void) {
+        state.withLock { if !$0.isClosed { $0.jobs.append(body) } }
+        wake.signal()
+    }
+
     /// Whether a call was abandoned and may still hang.
     public var isWedged: Bool { state.withLock { $0.isWedged } }
 
