@@ -10,17 +10,17 @@ public struct HostPath: StringIdentifier {
     public var string: String { rawValue }
     /// The path with one more component; `component` may itself have slashes.
     public func appending(_ component: String) -> HostPath {
-        HostPath(rawValue: rawValue.hasSuffix("/") ? rawValue + component : rawValue + "/" + component)
+        HostPath(rawValue: rawValue.utf8.last == slash ? rawValue + component : rawValue + "/" + component)
     }
     /// The last component, without a trailing slash; `/` for the root.
     public var name: String {
-        rawValue.split(separator: "/").last.map(String.init) ?? "/"
+        parts(of: rawValue).last ?? "/"
     }
     /// The folder that holds it: `.` for a bare name, `/` for the root.
     public var parent: HostPath {
-        let parts = rawValue.split(separator: "/")
-        guard parts.count > 1 else { return HostPath(rawValue: rawValue.hasPrefix("/") ? "/" : ".") }
-        return HostPath(rawValue: (rawValue.hasPrefix("/") ? "/" : "") + parts.dropLast().joined(separator: "/"))
+        let parts = parts(of: rawValue)
+        guard parts.count > 1 else { return HostPath(rawValue: isAbsolute ? "/" : ".") }
+        return HostPath(rawValue: (isAbsolute ? "/" : "") + parts.dropLast().joined(separator: "/"))
     }
     /// What follows the last dot of the name, lower case; empty when there is none.
     public var fileExtension: String {
@@ -29,7 +29,7 @@ public struct HostPath: StringIdentifier {
         return name[name.index(after: dot)...].lowercased()
     }
     /// Whether it starts at the root.
-    public var isAbsolute: Bool { rawValue.hasPrefix("/") }
+    public var isAbsolute: Bool { rawValue.utf8.first == slash }
 }
 
 /// An absolute path inside a guest's file system. It is never followed on the host.
@@ -42,8 +42,8 @@ public struct GuestPath: StringIdentifier {
 
     /// Normalizes the text: `..` never climbs above the root.
     public init(rawValue: String) {
-        var components: [Substring] = []
-        for component in rawValue.split(separator: "/", omittingEmptySubsequences: true) where component != "." {
+        var components: [String] = []
+        for component in parts(of: rawValue) where component != "." {
             if component == ".." {
                 _ = components.popLast()
             } else {
@@ -56,7 +56,7 @@ public struct GuestPath: StringIdentifier {
     /// The root folder.
     public static let root: GuestPath = "/"
     /// The components from the root on; empty for the root.
-    public var components: [String] { rawValue.split(separator: "/").map(String.init) }
+    public var components: [String] { parts(of: rawValue) }
     /// The last component; `/` for the root.
     public var name: String { components.last ?? "/" }
     /// The folder that holds it; the root is its own parent.
@@ -92,4 +92,11 @@ public struct GuestPath: StringIdentifier {
         }
         return text
     }
+}
+
+private let slash = UInt8(ascii: "/")
+
+/// The components of a path by bytes: a slash in front of a combining mark is one `Character` with it, and still a slash.
+private func parts(of path: String) -> [String] {
+    path.utf8.split(separator: slash).map { String(Substring($0)) }
 }
