@@ -31,12 +31,22 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
 
     /// All processes that carry the run's mark in their environment, or its machine names in their command line.
     public static func all(ofRun id: String) -> [ProcessIdentity] {
-        let mark = Array("ANYVISOR_RUN=\(id)\0".utf8)
-        let name = Array("anyvisor-\(id)-".utf8)
+        matching(environment: "ANYVISOR_RUN=\(id)", command: "anyvisor-\(id)-")
+    }
+
+    /// All processes that have the variable with this value in their environment.
+    public static func all(withVariable name: String, _ value: String) -> [ProcessIdentity] {
+        matching(environment: "\(name)=\(value)", command: nil)
+    }
+
+    private static func matching(environment mark: String, command name: String?) -> [ProcessIdentity] {
+        let mark = Array("\(mark)\0".utf8)
         return HostFiles.names(in: "/proc").compactMap { Int32($0) }.filter { $0 != getpid() }.compactMap { pid in
             let environment = (try? HostFiles.read(HostPath("/proc/\(pid)/environ"))) ?? []
+            if contains(environment + [0], mark) { return ProcessIdentity(pid: pid) }
+            guard let name else { return nil }
             let command = (try? HostFiles.read(HostPath("/proc/\(pid)/cmdline"))) ?? []
-            guard contains(environment + [0], mark) || contains(command, name) else { return nil }
+            guard contains(command, Array(name.utf8)) else { return nil }
             return ProcessIdentity(pid: pid)
         }
     }

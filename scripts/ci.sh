@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Everything a submission must pass, in the order in which a failure is cheapest to find.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+started=$SECONDS
+step() { printf '\n== %s (%s s so far)\n' "$*" $((SECONDS - started)); }
+
+step "system packages"
+make --no-print-directory setup
+step "lint"
+make --no-print-directory lint
+step "build"
+make --no-print-directory build
+step "unit tests and inline conformance"
+make --no-print-directory test
+step "conformance of every plugin"
+make --no-print-directory conformance
+step "mutants"
+make --no-print-directory conformance-mutants
+step "the Runner is blind"
+make --no-print-directory blind
+step "end to end"
+scripts/end-to-end.sh
+step "torture, short"
+make --no-print-directory torture SEED="${SEED:-$RANDOM}" COUNT=12
+step "done"
