@@ -2,9 +2,13 @@
 // GNU extensions of the C library and Linux system calls that Swift's Glibc overlay does not show.
 #include <features.h>
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <spawn.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -29,4 +33,16 @@ static inline int av_openat2(int folder, const char *path, uint64_t flags, uint6
 
 static inline int av_renameat2(int from, const char *old, int to, const char *name, unsigned flags) {
     return renameat2(from, old, to, name, flags);
+}
+
+// Loop devices, see loop(4). The device frees itself with its last user (LO_FLAGS_AUTOCLEAR).
+static inline int av_loop_free(int control) { return ioctl(control, LOOP_CTL_GET_FREE); }
+static inline int av_loop_release(int device) { return ioctl(device, LOOP_CLR_FD, 0); }
+static inline int av_loop_configure(int device, int file, const char *name, int readOnly) {
+    struct loop_config config;
+    memset(&config, 0, sizeof config);
+    config.fd = (unsigned)file;
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR | (readOnly ? LO_FLAGS_READ_ONLY : 0);
+    strncpy((char *)config.info.lo_file_name, name, LO_NAME_SIZE - 1);
+    return ioctl(device, LOOP_CONFIGURE, &config);
 }
