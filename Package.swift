@@ -63,8 +63,8 @@ let package = Package(
         backend("MemoryBackend", "Memory"),
         backend("VirtualDisk", "VirtualDisk"),
         backend("DirectBackend", "Direct", ["VirtualDisk", "CExt2fs"]),
-        backend("VDFuseBackend", "VDFuse", ["VirtualDisk", "CFuse3"]),
-        backend("GuestFSBackend", "GuestFS", ["VirtualDisk", "CGuestfs"]),
+        backend("VDFuseBackend", "VDFuse", ["VirtualDisk", "CFuse3", "CHost"]),
+        backend("GuestFSBackend", "GuestFS", ["VirtualDisk", "CGuestfs", "CHost"]),
         backend("LibvirtBackend", "Libvirt", ["Clibvirt"]),
 
         plugin("memory", "MemoryBackend"),

@@ -8,29 +8,29 @@ import Abstractions
 ///
 /// The root and the deepest folders stay open; one that was closed is opened again from the root, name by name, without following
 /// a link. A path is never built, so its length does not matter.
-final class FolderStack {
+package final class FolderStack {
     private static let kept = 32
     private let root: Int32
     private var levels: [(name: String, descriptor: Int32)] = []
 
     /// Takes over the root's descriptor.
-    init(root: Int32) { self.root = root }
+    package init(root: Int32) { self.root = root }
 
     /// How many folders lie between the root and the current one, the current one counted.
-    var depth: Int { levels.count }
+    package var depth: Int { levels.count }
 
     /// The names from the root down to the current folder.
-    var names: [String] { levels.map(\.name) }
+    package var names: [String] { levels.map(\.name) }
 
     /// The current folder's descriptor, owned by the stack.
-    func current() throws -> Int32 {
+    package func current() throws -> Int32 {
         guard let last = levels.last else { return root }
         if last.descriptor < 0 { try reopen() }
         return levels.last?.descriptor ?? root
     }
 
     /// Opens a folder of the current one and makes it the current one.
-    func enter(_ name: String) throws {
+    package func enter(_ name: String) throws {
         let descriptor = try HostNames.openFolder(try current(), name)
         levels.append((name, descriptor))
         let old = levels.count - 1 - FolderStack.kept
@@ -38,14 +38,14 @@ final class FolderStack {
     }
 
     /// Makes the folder above the current one.
-    func leave() {
+    package func leave() {
         guard !levels.isEmpty else { return }
         close(at: levels.count - 1)
         levels.removeLast()
     }
 
     /// Opens the folder that these names lead to from the root; the caller closes it.
-    func open(_ names: [String]) throws -> Int32 {
+    package func open(_ names: [String]) throws -> Int32 {
         var descriptor = dup(root)
         for name in names {
             let parent = descriptor

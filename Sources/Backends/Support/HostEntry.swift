@@ -16,7 +16,7 @@ public struct HostEntry: Sendable, Hashable {
     public var identity: FileIdentity
 
     /// The entry of this name in an open folder; nil when nothing is there (any more).
-    static func read(_ name: String, below folder: Int32) throws -> HostEntry? {
+    package static func read(_ name: String, below folder: Int32) throws -> HostEntry? {
         guard let info = try HostNames.status(folder, name) else { return nil }
         var entry = HostEntry(
             name: name, stat: FileStat(info),

@@ -7,9 +7,9 @@ import Host
 #endif
 
 /// Single names in host folders, as bytes; every open here is relative to a folder's descriptor and follows no link.
-enum HostNames {
+package enum HostNames {
     /// Runs `body` with the name's bytes as a C string.
-    static func withCString<Result>(_ name: String, _ body: (UnsafePointer<CChar>) throws -> Result) rethrows -> Result
+    package static func withCString<Result>(_ name: String, _ body: (UnsafePointer<CChar>) throws -> Result) rethrows -> Result
     {
         // A scalar that stands for a raw byte lies above U+100000, whose first UTF-8 byte is 0xF4.
         guard name.utf8.contains(0xF4) else { return try name.withCString(body) }
@@ -21,7 +21,7 @@ enum HostNames {
     }
 
     /// Why a folder on the host cannot have this name; nil when it can.
-    static func objection(to name: String) -> String? {
+    package static func objection(to name: String) -> String? {
         let bytes = GuestPath.bytes(of: name)
         if bytes.isEmpty || bytes == [0x2e] || bytes == [0x2e, 0x2e] || bytes.contains(0x2f) || bytes.contains(0) {
             return "a name that a folder cannot hold"
@@ -30,7 +30,7 @@ enum HostNames {
     }
 
     /// Opens one name below a folder, or returns -1 with `errno`; a symbolic link in its place fails with ELOOP.
-    static func open(_ folder: Int32, _ name: String, _ flags: Int32, mode: mode_t = 0) -> Int32 {
+    package static func open(_ folder: Int32, _ name: String, _ flags: Int32, mode: mode_t = 0) -> Int32 {
         withCString(name) { cName in
             let wanted = flags | O_NOFOLLOW | O_CLOEXEC
             let descriptor = av_openat2(
@@ -43,14 +43,14 @@ enum HostNames {
     }
 
     /// Opens a folder below a folder.
-    static func openFolder(_ folder: Int32, _ name: String) throws -> Int32 {
+    package static func openFolder(_ folder: Int32, _ name: String) throws -> Int32 {
         let descriptor = open(folder, name, O_RDONLY | O_DIRECTORY)
         guard descriptor >= 0 else { throw hostError("host.folder", "cannot open folder \(name)") }
         return descriptor
     }
 
     /// The names in an open folder, sorted by their bytes, without `.` and `..`.
-    static func list(_ folder: Int32) throws -> [String] {
+    package static func list(_ folder: Int32) throws -> [String] {
         let own = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard own >= 0, let stream = fdopendir(own) else {
             let failure = hostError("host.list", "cannot list a folder")
@@ -71,7 +71,7 @@ enum HostNames {
     }
 
     /// The link status of a name below a folder; nil when nothing is there.
-    static func status(_ folder: Int32, _ name: String) throws -> stat? {
+    package static func status(_ folder: Int32, _ name: String) throws -> stat? {
         var info = stat()
         let result = withCString(name) { fstatat(folder, $0, &info, AT_SYMLINK_NOFOLLOW) }
         if result == 0 { return info }

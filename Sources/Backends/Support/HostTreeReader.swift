@@ -41,6 +41,22 @@ public final class HostTreeReader {
         self.top = top
     }
 
+    /// Looks at one name below an open folder, which is taken over.
+    ///
+    /// - Throws: `notFound`, what the host says.
+    package init(_ name: String, below folder: Int32) throws {
+        do {
+            guard let top = try HostEntry.read(name, below: folder) else {
+                throw hostError("copyOut", "cannot open \(name)", errno: ENOENT)
+            }
+            self.top = top
+            parent = folder
+        } catch {
+            Glibc.close(folder)
+            throw error
+        }
+    }
+
     /// Walks the whole tree once.
     ///
     /// - Throws: what the visitor throws, or the host about a file that cannot be read.

@@ -7,11 +7,11 @@ import Host
 #endif
 
 /// Removes a tree of any depth without following a link and without building a path.
-enum TreeRemover {
+package enum TreeRemover {
     /// Removes what the name names below a folder; nothing there is no error.
     ///
     /// - Throws: what the host says about the first entry that stays.
-    static func remove(_ name: String, below folder: Int32) throws {
+    package static func remove(_ name: String, below folder: Int32) throws {
         guard let info = try HostNames.status(folder, name) else { return }
         guard info.st_mode & S_IFMT == S_IFDIR else { return try unlink(name, below: folder, flags: 0) }
         try openUp(name, below: folder)
