@@ -9,12 +9,14 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/types.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *, int);
 extern int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *, const char *);
 extern int pipe2(int[2], int);
+extern int fallocate(int, int, off_t, off_t);
 extern void *memmem(const void *, size_t, const void *, size_t);
 extern int prctl(int, ...);
 extern long syscall(long, ...);

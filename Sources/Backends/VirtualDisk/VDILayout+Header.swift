@@ -1,0 +1,115 @@
+import Abstractions
+
+extension VDILayout {
+    /// Reads and checks the header and the block map, before anything else is believed.
+    ///
+    /// QEMU reads a truncated image without a word, follows a map entry out of range and ignores one that stands twice; all
+    /// three are refused here.
+    /// - Throws: `corrupt` that names the field; `unsupported` for a differencing image or an unknown version.
+    init(_ file: any ImageFile) throws {
+        let length = try file.length()
+        func damaged(_ what: String) -> BackendError {
+            BackendError(
+                .corrupt, "disk.open", "\(file.path) is not a sound VDI image: \(what); restore it from a copy",
+                blame: .disk)
+        }
+        guard length >= 0x200 else { throw damaged("\(length) bytes are too few for a header") }
+        let header = try file.bytes(at: 0, count: 0x200)
+        guard header.u32(0x40) == VDILayout.signature else {
+            throw damaged("signature 0x\(String(header.u32(0x40), radix: 16)) instead of 0xbeda107f")
+        }
+        guard header.u32(0x44) == 0x0001_0001 else {
+            throw BackendError(
+                .unsupported, "disk.open",
+                "\(file.path) is VDI version \(header.u32(0x44) >> 16).\(header.u32(0x44) & 0xffff); only 1.1 is known")
+        }
+        type = header.u32(0x4c)
+        guard type == 1 || type == 2 else {
+            if type == 4 {
+                throw BackendError(
+                    .unsupported, "disk.open",
+                    "\(file.path) is a snapshot layer (differencing VDI), which this version cannot read; name its base image"
+                )
+            }
+            throw damaged("image type \(type) instead of 1 (dynamic) or 2 (fixed)")
+        }
+        guard header[0x1a8..<0x1b8].allSatisfy({ $0 == 0 }) else {
+            throw damaged("a parent in an image that is not differencing")
+        }
+        mapOffset = Int64(header.u32(0x154))
+        dataOffset = Int64(header.u32(0x158))
+        size = Int64(truncatingIfNeeded: header.u64(0x170))
+        blockSize = Int64(header.u32(0x178))
+        blockExtra = Int64(header.u32(0x17c))
+        allocated = header.u32(0x184)
+        let blocks = Int64(header.u32(0x180))
+        guard header.u32(0x168) == 512 || header.u32(0x168) == 0 else {
+            throw damaged("sector size \(header.u32(0x168))")
+        }
+        guard blockSize >= 4096, blockSize <= 256 << 20, blockSize & (blockSize - 1) == 0 else {
+            throw damaged("block size \(blockSize)")
+        }
+        guard blockExtra == 0 || blockExtra % 512 == 0, blockExtra < blockSize else {
+            throw damaged("block extra \(blockExtra)")
+        }
+        guard size > 0, size <= 1 << 50, size % 512 == 0 else { throw damaged("disk size \(size)") }
+        guard blocks == (size + blockSize - 1) / blockSize else {
+            throw damaged("\(blocks) blocks for a disk of \(size) bytes")
+        }
+        guard mapOffset >= 0x1c8, mapOffset % 512 == 0, dataOffset % 512 == 0, dataOffset >= mapOffset + blocks * 4
+        else {
+            throw damaged("block map at \(mapOffset) and data at \(dataOffset) overlap or are not on a sector")
+        }
+        guard length >= mapOffset + blocks * 4 else {
+            throw damaged("truncated within the block map, at \(length) bytes")
+        }
+        map = try VDILayout.readMap(file, mapOffset, Int(blocks))
+        try checkMap(length, damaged)
+    }
+
+    private static func readMap(_ file: any ImageFile, _ offset: Int64, _ count: Int) throws -> [UInt32] {
+        var map = [UInt32](repeating: 0, count: count)
+        try map.withUnsafeMutableBytes { try file.read(at: offset, into: $0) }
+        return map.map { UInt32(littleEndian: $0) }
+    }
+
+    private func checkMap(_ length: Int64, _ damaged: (String) -> BackendError) throws {
+        guard Int(allocated) <= map.count else {
+            throw damaged("\(allocated) blocks in the file of a disk with \(map.count)")
+        }
+        guard length >= fileLength else {
+            throw damaged("truncated: \(allocated) blocks need \(fileLength) bytes, the file has \(length)")
+        }
+        var seen = [Bool](repeating: false, count: Int(allocated))
+        for (block, entry) in map.enumerated() where entry < VDILayout.zero {
+            guard entry < allocated else {
+                throw damaged("block map entry \(block) is \(entry), out of range: the file has \(allocated) blocks")
+            }
+            guard !seen[Int(entry)] else { throw damaged("block map entry \(block) is \(entry), which stands twice") }
+            seen[Int(entry)] = true
+        }
+    }
+
+    /// A new image's header and block map, and the file's length: the map at 1 MiB and data on the next MiB, as VirtualBox does.
+    static func new(size: Int64, fixed: Bool) -> (head: [UInt8], map: [UInt8], mapOffset: Int64, fileLength: Int64) {
+        let block: Int64 = 1 << 20
+        let count = (size + block - 1) / block
+        let mapOffset = block
+        let dataOffset = (mapOffset + count * 4 + block - 1) / block * block
+        var head = [UInt8](repeating: 0, count: 0x200)
+        func put(_ bytes: [UInt8], _ offset: Int) { head.replaceSubrange(offset..<offset + bytes.count, with: bytes) }
+        put(Array("<<< anyvisor VirtualBox Disk Image >>>\n".utf8), 0)
+        let cylinders = UInt32(min(16383, max(1, size / (512 * 63 * 16))))
+        let fields: [(Int, UInt32)] = [
+            (0x40, signature), (0x44, 0x0001_0001), (0x48, 0x190), (0x4c, fixed ? 2 : 1), (0x154, UInt32(mapOffset)),
+            (0x158, UInt32(dataOffset)), (0x15c, cylinders), (0x160, 16), (0x164, 63), (0x168, 512),
+            (0x178, UInt32(block)), (0x180, UInt32(count)), (0x184, fixed ? UInt32(count) : 0),
+        ]
+        for (offset, value) in fields { put(littleEndian(value), offset) }
+        put(littleEndian(UInt64(size)), 0x170)
+        put(randomUUID(), 0x188)
+        put(randomUUID(), 0x198)
+        let entries = (0..<count).flatMap { littleEndian(fixed ? UInt32($0) : askParent) }
+        return (head, entries, mapOffset, dataOffset + (fixed ? count * block : 0))
+    }
+}
