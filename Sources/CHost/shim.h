@@ -19,6 +19,7 @@ extern int pipe2(int[2], int);
 extern int fallocate(int, int, off_t, off_t);
 extern void *memmem(const void *, size_t, const void *, size_t);
 extern int prctl(int, ...);
+extern int syncfs(int);
 extern long syscall(long, ...);
 extern int renameat2(int, const char *, int, const char *, unsigned int);
 
@@ -26,8 +27,11 @@ static inline int av_prctl(int option, unsigned long value) { return prctl(optio
 
 // openat2(2): struct open_how of linux/openat2.h, spelled out since older headers lack it.
 struct av_open_how { uint64_t flags; uint64_t mode; uint64_t resolve; };
+#define AV_O_PATH 010000000
 #define AV_RESOLVE_NO_SYMLINKS 0x04
 #define AV_RESOLVE_BENEATH 0x08
+#define AV_RESOLVE_NO_MAGICLINKS 0x02
+#define AV_RESOLVE_IN_ROOT 0x10
 static inline int av_openat2(int folder, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
     struct av_open_how how = { flags, mode, resolve };
     return (int)syscall(437, folder, path, &how, sizeof how);

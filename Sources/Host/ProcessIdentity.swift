@@ -29,6 +29,13 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
     /// Sends a signal if it is still this process.
     public func signal(_ number: Int32) { if isAlive { kill(pid, number) } }
 
+    /// Whether somebody stopped the process with this number (SIGSTOP); a process under a debugger is not counted.
+    public static func isStopped(_ pid: Int32) -> Bool {
+        guard let text = try? HostFiles.readText(HostPath("/proc/\(pid)/stat")), let close = text.lastIndex(of: ")")
+        else { return false }
+        return text[text.index(after: close)...].split(separator: " ").first == "T"
+    }
+
     /// All processes that carry the run's mark in their environment, or its machine names in their command line.
     public static func all(ofRun id: String) -> [ProcessIdentity] {
         matching(environment: "ANYVISOR_RUN=\(id)", command: "anyvisor-\(id)-")

@@ -1,0 +1,79 @@
+import Abstractions
+import Host
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// The plugin's side of a running `FuseServer`.
+///
+/// All calls but `kill` block; one thread at a time.
+final class FuseServerConnection {
+    /// The folder where its files are.
+    let folder: HostPath
+    /// Its files.
+    let files: [ServedFile]
+    /// The process; may be killed from any thread.
+    let process: TetheredProcess
+    private let socket: LineSocket
+
+    /// Starts a server and waits until its files are there.
+    ///
+    /// - Throws: what VirtualDisk says about the image, `unavailable` without FUSE, `crashed`.
+    init(
+        program: HostPath, _ image: DiskImage, _ mode: AccessMode, folder: HostPath,
+        started: (TetheredProcess) -> Void
+    ) throws {
+        var ends: [Int32] = [-1, -1]
+        guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
+            throw hostError("vdfuse.open", "cannot make a socket pair")
+        }
+        self.folder = folder
+        socket = LineSocket(ends[0])
+        defer { close(ends[1]) }
+        let arguments = [
+            FuseServer.flag, "\(getpid())", image.path.string, image.format.rawValue, mode.rawValue, folder.string,
+        ]
+        process = try TetheredProcess("the FUSE server", program, arguments, input: ends[1])
+        started(process)
+        close(ends[1])
+        ends[1] = -1
+        guard let line = socket.line() else { throw FuseServerConnection.death(of: process) }
+        let answer = try ServerMessage.parse(line, as: ServerMessage.Answer.self)
+        if let error = answer.error { throw error }
+        files = answer.files ?? []
+    }
+
+    /// Makes everything durable.
+    ///
+    /// - Throws: what the commit threw, `crashed`; the image is then as before.
+    func commit() throws { try ask(.commit) }
+
+    /// The first write that failed in the server.
+    ///
+    /// - Throws: it, or `crashed`.
+    func checkWrites() throws { try ask(.status) }
+
+    private func ask(_ command: ServerMessage.Command) throws {
+        guard socket.send(ServerMessage.line(ServerMessage.Request(command: command))), let line = socket.line() else {
+            throw FuseServerConnection.death(of: process)
+        }
+        if let error = try ServerMessage.parse(line, as: ServerMessage.Answer.self).error { throw error }
+    }
+
+    /// Ends the server, without commit.
+    func end() {
+        shutdown(socket.descriptor, Int32(SHUT_RDWR))
+        if !process.waitForEnd(.seconds(3)) {
+            process.kill()
+            _ = process.waitForEnd(.seconds(3))
+        }
+    }
+
+    private static func death(of process: TetheredProcess) -> BackendError {
+        // The end of its socket comes a moment before its exit status.
+        if !process.waitForEnd(.seconds(2)) { process.kill() }
+        return process.death
+            ?? BackendError(.crashed, "vdfuse", "the FUSE server closed its connection", retry: .reopen)
+    }
+}

@@ -1,0 +1,19 @@
+import Abstractions
+import Host
+
+/// The disk backend `vdfuse`: an image shown as files by libfuse3, its partitions mounted on top.
+public enum VDFuseBackend {
+    /// How it is registered.
+    public static let descriptor = BackendDescriptor(
+        name: "vdfuse", summary: "mounts the image: FUSE shows its partitions, the kernel or fuse2fs reads them",
+        options: options,
+        factory: .disk { VDFuseAccess($0) })
+
+    private static let options = [
+        OptionDeclaration(
+            "mounter", .string, default: "auto",
+            help: "who mounts a partition: the kernel (root), fuse2fs (anybody), or the first of them that works",
+            choices: ["auto", "kernel", "fuse2fs"]),
+        OptionDeclaration("server", .path, help: "the program that serves the files, when it is not found by itself"),
+    ]
+}

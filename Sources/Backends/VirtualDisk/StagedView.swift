@@ -1,0 +1,113 @@
+import Abstractions
+import BackendSupport
+import Synchronization
+
+/// An image as a tool of others sees it: it reads and writes a plain disk, and nothing of it happens before `commit`.
+///
+/// ```
+///   write … write … commit   durable, the view goes on with the next transaction
+///        `-- fails           the first failure is kept: later successes cannot hide it, and no commit passes any more
+/// ```
+/// Calls block and may come from any thread.
+public final class StagedView: Sendable {
+    /// The disk's size in bytes.
+    public let size: Int64
+    /// How the image is open.
+    public let mode: AccessMode
+    /// The disk's volumes when it was opened.
+    public let volumes: [Volume]
+    private let disk: VirtualDisk
+    private let state = Mutex(State())
+
+    private struct State {
+        var transaction: DiskTransaction?
+        var failure: BackendError?
+    }
+
+    /// Opens the image.
+    ///
+    /// - Throws: what `VirtualDisk.open` and `volumes` do.
+    public init(_ image: DiskImage, _ mode: AccessMode) throws {
+        disk = try VirtualDisk.open(image, mode)
+        self.mode = mode
+        size = disk.content.size
+        volumes = try disk.content.volumes()
+    }
+
+    /// The first write that could not be staged, or the commit that failed.
+    public var failure: BackendError? { state.withLock { $0.failure } }
+
+    /// Fills the buffer with the bytes from `offset` on, staged ones included.
+    public func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws {
+        if let transaction = state.withLock({ $0.transaction }) {
+            try transaction.read(at: offset, into: buffer)
+        } else {
+            try disk.content.read(at: offset, into: buffer)
+        }
+    }
+
+    /// Stages the buffer's bytes from `offset` on.
+    ///
+    /// - Throws: `noSpace`, `invalidState` on a read-only view, the first failure again.
+    public func write(at offset: Int64, from buffer: UnsafeRawBufferPointer) throws {
+        try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            let transaction: DiskTransaction
+            if let open = state.transaction {
+                transaction = open
+            } else {
+                transaction = try disk.begin()
+                state.transaction = transaction
+            }
+            do {
+                try transaction.write(at: offset, from: buffer)
+            } catch {
+                // A range outside the disk is the tool's mistake and changes nothing.
+                let known = BackendError.wrapping(error, "disk.write")
+                if known.code != .invalidArgument { state.failure = known }
+                throw known
+            }
+        }
+    }
+
+    /// Makes everything durable.
+    ///
+    /// - Throws: the first failure, `corrupt` when the tool has left a file system that must not be opened; nothing has happened then.
+    public func commit() throws {
+        for volume in volumes {
+            if let objection = try objection(to: volume) { throw objection }
+        }
+        try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            guard let transaction = state.transaction else { return }
+            state.transaction = nil
+            do {
+                try transaction.commit()
+            } catch {
+                state.failure = BackendError.wrapping(error, "disk.commit")
+                throw error
+            }
+        }
+    }
+
+    /// Drops what is staged.
+    public func abort() {
+        state.withLock { state in
+            state.transaction?.abort()
+            state.transaction = nil
+        }
+    }
+
+    /// Why the file system on a volume must not be opened as it is now; nil when it may be, or is none that is known here.
+    public func objection(to volume: Volume) throws -> BackendError? {
+        guard volume.fileSystem?.hasPrefix("ext") == true, volume.size.bytes >= 2048 else { return nil }
+        var bytes = [UInt8](repeating: 0, count: ExtSuperblock.length)
+        return try bytes.withUnsafeMutableBytes { buffer in
+            try read(at: volume.offset.bytes + ExtSuperblock.offset, into: buffer)
+            guard let superblock = ExtSuperblock(UnsafeRawBufferPointer(buffer)) else {
+                return BackendError(.corrupt, "disk.filesystem", "the file system on \(volume.id) has no superblock")
+            }
+            return superblock.objection("volume \(volume.id) of \(disk.image.path)", volumeSize: volume.size.bytes)
+        }
+    }
+}
