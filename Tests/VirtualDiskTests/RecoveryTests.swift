@@ -29,7 +29,9 @@ private final class DyingFile: ImageFile {
 
     var path: HostPath { base.path }
     func length() throws -> Int64 { try base.length() }
-    func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws { try base.read(at: offset, into: buffer) }
+    func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws {
+        try base.read(at: offset, into: buffer)
+    }
     func write(at offset: Int64, from buffer: UnsafeRawBufferPointer) throws {
         try step()
         try base.write(at: offset, from: buffer)

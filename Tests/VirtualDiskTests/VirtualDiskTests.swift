@@ -36,7 +36,9 @@ final class Scratch: Sendable {
     }
 }
 
-func pattern(_ count: Int, seed: UInt8) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ Int(seed)) } }
+func pattern(_ count: Int, seed: UInt8) -> [UInt8] {
+    (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ Int(seed)) }
+}
 
 @Suite struct VirtualDiskTests {
     @Test(arguments: [ImageFormat.raw, .vdi])
@@ -69,7 +71,9 @@ func pattern(_ count: Int, seed: UInt8) -> [UInt8] { (0..<count).map { UInt8(tru
             let disk = try VirtualDisk.open(image, .readWrite)
             let transaction = try disk.begin()
             try transaction.write(at: 0, bytes: pattern(5_000, seed: 3))
-            if format == .vdi { try pattern(9_000, seed: 4).withUnsafeBytes { try transaction.writeFresh(at: 1 << 20, from: $0) } }
+            if format == .vdi {
+                try pattern(9_000, seed: 4).withUnsafeBytes { try transaction.writeFresh(at: 1 << 20, from: $0) }
+            }
             transaction.abort()
             #expect(throws: BackendError.self) { try transaction.write(at: 0, bytes: [1]) }
         }
@@ -88,7 +92,9 @@ func pattern(_ count: Int, seed: UInt8) -> [UInt8] { (0..<count).map { UInt8(tru
             try transaction.commit()
         }
         let disk = try VirtualDisk.open(image, .readOnly)
-        for index in 0..<47 { #expect(try disk.content.bytes(at: Int64(index) << 20 + 512, count: 1 << 19) == Array(chunk[..<(1 << 19)])) }
+        for index in 0..<47 {
+            #expect(try disk.content.bytes(at: Int64(index) << 20 + 512, count: 1 << 19) == Array(chunk[..<(1 << 19)]))
+        }
         #expect(scratch.names() == [image.path.name])
     }
 
@@ -122,7 +128,8 @@ func pattern(_ count: Int, seed: UInt8) -> [UInt8] { (0..<count).map { UInt8(tru
     @Test func `export and import keep every byte`() throws {
         let scratch = try Scratch()
         let source = scratch.path("source.raw")
-        try HostFiles.write(pattern(1 << 20, seed: 1) + [UInt8](repeating: 0, count: 3 << 20) + pattern(512, seed: 5), to: source)
+        try HostFiles.write(
+            pattern(1 << 20, seed: 1) + [UInt8](repeating: 0, count: 3 << 20) + pattern(512, seed: 5), to: source)
         let image = DiskImage(path: scratch.path("made.vdi"), format: .vdi)
         try VirtualDisk.importRaw(source, as: image)
         try VirtualDisk.open(image, .readOnly).export(to: scratch.path("out.raw"))

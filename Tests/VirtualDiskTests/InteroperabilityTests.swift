@@ -1,0 +1,124 @@
+import Abstractions
+import Host
+import Testing
+
+@testable import VirtualDisk
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Against tools that are not ours: qemu-img, QEMU's locks, and images that VirtualBox wrote.
+@Suite struct InteroperabilityTests {
+    private func sha256(_ path: HostPath) async throws -> String {
+        String(try await Tool.check("sha256sum", [path.string]).text.prefix(64))
+    }
+
+    @Test(arguments: [false, true])
+    func `qemu-img reads what we wrote`(_ fixed: Bool) async throws {
+        let scratch = try Scratch()
+        let image = try scratch.vdi(16 << 20, fixed: fixed)
+        do {
+            let transaction = try VirtualDisk.open(image, .readWrite).begin()
+            // The blocks are given out in another order than they lie on the disk.
+            for index in [9, 2, 14, 3] as [Int64] {
+                try transaction.write(at: index << 20 + 4_321, bytes: pattern(700_000, seed: UInt8(index)))
+            }
+            try transaction.commit()
+        }
+        try VirtualDisk.open(image, .readOnly).export(to: scratch.path("ours.raw"))
+        let theirs = scratch.path("theirs.raw")
+        _ = try await Tool.check("qemu-img", ["convert", "-f", "vdi", "-O", "raw", image.path.string, theirs.string])
+        #expect(try await sha256(scratch.path("ours.raw")) == sha256(theirs))
+        _ = try await Tool.check("qemu-img", ["check", "-f", "vdi", image.path.string])
+    }
+
+    @Test func `we read what qemu-img wrote`() async throws {
+        let scratch = try Scratch()
+        let source = scratch.path("source.raw")
+        try HostFiles.write(
+            pattern(2 << 20, seed: 1) + [UInt8](repeating: 0, count: 5 << 20) + pattern(1 << 20, seed: 2), to: source)
+        let image = DiskImage(path: scratch.path("theirs.vdi"), format: .vdi)
+        _ = try await Tool.check("qemu-img", ["convert", "-f", "raw", "-O", "vdi", source.string, image.path.string])
+        try VirtualDisk.open(image, .readOnly).export(to: scratch.path("ours.raw"))
+        #expect(try await sha256(scratch.path("ours.raw")) == sha256(source))
+    }
+
+    @Test func `an image that QEMU has open is refused and left alone`() async throws {
+        let scratch = try Scratch()
+        let image = try scratch.raw()
+        let socket = scratch.path("nbd")
+        let daemon = try ChildProcess(
+            try #require(HostEnvironment.program("qemu-storage-daemon")),
+            [
+                "--blockdev", "driver=file,node-name=disk,filename=\(image.path)",
+                "--nbd-server", "addr.type=unix,addr.path=\(socket)",
+                "--export", "type=nbd,id=disk,node-name=disk,writable=on",
+                "--pidfile", scratch.path("pid").string,
+            ], environment: HostEnvironment.all, output: .null, errors: .null)
+        defer {
+            daemon.signal(SIGKILL)
+            _ = daemon.wait()
+        }
+        // The pid file is written when the export is up.
+        while !HostFiles.exists(scratch.path("pid")) { await Task.yield() }
+        for mode in [AccessMode.readOnly, .readWrite] {
+            let error = #expect(throws: BackendError.self) { try VirtualDisk.open(image, mode) }
+            #expect(error?.code == .inUse)
+            #expect(error?.message.contains("qemu-storage") == true, "the holder is not named: \(error?.message ?? "")")
+        }
+    }
+
+    @Test func `QEMU refuses an image that we write to`() async throws {
+        let scratch = try Scratch()
+        let image = try scratch.raw()
+        let disk = try VirtualDisk.open(image, .readWrite)
+        let outcome = try await Tool.run("qemu-io", ["-f", "raw", "-c", "write 0 512", image.path.string])
+        #expect(outcome.exit != .exited(0))
+        withExtendedLifetime(disk) {}
+    }
+
+    @Test(arguments: ["dynamic.vdi", "fixed.vdi", "chain-base.vdi"])
+    func `an image that VirtualBox wrote reads as its manifest says`(_ name: String) async throws {
+        guard let fixtures = Fixtures.folder else { return Fixtures.reportMissing() }
+        let scratch = try Scratch()
+        let image = try await Fixtures.unpacked(name, from: fixtures, in: scratch)
+        try VirtualDisk.open(image, .readOnly).export(to: scratch.path("out.raw"))
+        #expect(
+            try await sha256(scratch.path("out.raw"))
+                == "e5ef46ce314efb8aed698524e02386d36d7e25f87e6449c291df88b0b43052ae")
+        let volumes = try VirtualDisk.open(image, .readOnly).content.volumes()
+        #expect(volumes.map(\.id) == [.partition(1)])
+        #expect(volumes.first?.offset == ByteCount(1_048_576))
+        #expect(volumes.first?.label == "FIXBASE")
+    }
+
+    @Test func `a snapshot layer of VirtualBox is refused by name`() async throws {
+        guard let fixtures = Fixtures.folder else { return Fixtures.reportMissing() }
+        let scratch = try Scratch()
+        let image = try await Fixtures.unpacked("chain-layer1.vdi", from: fixtures, in: scratch)
+        let error = #expect(throws: BackendError.self) { try VirtualDisk.open(image, .readOnly) }
+        #expect(error?.code == .unsupported)
+    }
+}
+
+/// Images made by VirtualBox's own tools: `ANYVISOR_FIXTURES`, or `shared/fixtures` beside the checkout.
+enum Fixtures {
+    static var folder: HostPath? {
+        if let named = HostEnvironment.variable("ANYVISOR_FIXTURES") { return HostPath(named) }
+        var root = HostPath(#filePath)
+        for _ in 0..<3 { root = root.parent }
+        let beside = root.parent.appending("shared/fixtures")
+        return HostFiles.isDirectory(beside) ? beside : nil
+    }
+
+    static func reportMissing() {
+        print("SKIPPED: the images of VirtualBox are not here; set ANYVISOR_FIXTURES to their folder")
+    }
+
+    static func unpacked(_ name: String, from folder: HostPath, in scratch: Scratch) async throws -> DiskImage {
+        let bytes = try await Tool.check("xz", ["-dc", folder.appending(name + ".xz").string]).output
+        try HostFiles.write(bytes, to: scratch.path(name))
+        return DiskImage(path: scratch.path(name), format: .vdi)
+    }
+}
