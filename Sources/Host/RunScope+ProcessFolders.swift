@@ -23,16 +23,21 @@ extension RunScope {
         return HostFiles.resolved(path) ?? path
     }
 
-    /// Takes away what a process of this run left: mounts first, then its folders. The process must be dead.
+    /// Takes away what a process made by `makeProcessFolder` and left: mounts first, then its folders. The process must be dead.
     ///
     /// Blocks its thread, so never call it from the cooperative pool.
     /// - Throws: `inUse` when a mount stays, what the host says about the first entry that stays.
-    public func removeFolders(ofProcess pid: Int32) throws {
-        for place in [work, shortDirectory] {
+    public static func removeFolders(ofProcess pid: Int32) throws {
+        let scope = RunScope.current
+        let places =
+            scope.map { [$0.work, $0.shortDirectory] } ?? [HostPath(HostEnvironment.variable("TMPDIR") ?? "/tmp")]
+        for place in places {
             for name in HostFiles.names(in: place) {
                 let parts = name.split(separator: ".")
-                guard parts.count == 3, parts[1] == "\(pid)" else { continue }
-                try RunScope.removeProcessFolder(place.appending(name))
+                guard parts.count == 3, parts[1] == "\(pid)", scope != nil || name.hasPrefix("anyvisor-") else {
+                    continue
+                }
+                try removeProcessFolder(place.appending(name))
             }
         }
     }

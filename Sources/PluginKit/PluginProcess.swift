@@ -314,6 +314,7 @@ final class PluginProcess: Sendable {
         if !state.withLock({ $0.isClosing }) { signalAll(SIGKILL) }
         let exit = await onOwnThread { [self] in child.wait() }
         killStragglers()
+        await clearFolders()
         child.closePipes()
         settle(exit)
     }
@@ -364,6 +365,12 @@ final class PluginProcess: Sendable {
     /// Kills what left the plugin's group: a FUSE server, an appliance.
     private func killStragglers() {
         for process in ProcessIdentity.all(withVariable: Wire.instance, instance) { process.signal(SIGKILL) }
+    }
+
+    /// Takes away what it had mounted, and its temporary files. What stays is left to `reap`.
+    private func clearFolders() async {
+        let pid = child.pid
+        await onOwnThread { try? RunScope.removeFolders(ofProcess: pid) }
     }
 
     private func shutdownInput() {

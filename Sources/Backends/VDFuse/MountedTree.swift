@@ -133,6 +133,33 @@ private struct CopyOutVisitor: HostTreeVisitor {
     mutating func leave(_ folder: HostEntry) throws { try writer.leaveDirectory() }
 
     mutating func visit(_ entry: HostEntry, open: () throws -> HostFile) throws {
-        try writer.add(entry.name, entry.stat, identity: entry.identity) { sink in try sink.copy(from: try open()) }
+        try writer.add(entry.name, entry.stat, identity: entry.identity) { sink in
+            try CopyOutVisitor.copy(try open(), to: sink)
+        }
+    }
+
+    /// fuse2fs does not tell where holes are: blocks of zeros are left out, so they stay holes.
+    private static func copy(_ file: HostFile, to sink: FileSink) throws {
+        let ranges = try file.dataRanges()
+        guard ranges == [0..<file.size] else { return try sink.copy(from: file) }
+        let block = 4096
+        try file.read(0..<file.size) { offset, bytes in
+            var start = 0
+            var end = 0
+            while end < bytes.count {
+                let next = min(bytes.count, end + block)
+                let isZero = UnsafeRawBufferPointer(rebasing: bytes[end..<next]).allSatisfy { $0 == 0 }
+                if isZero {
+                    if start < end {
+                        try sink.write(at: offset + Int64(start), UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+                    }
+                    start = next
+                }
+                end = next
+            }
+            if start < end {
+                try sink.write(at: offset + Int64(start), UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
+            }
+        }
     }
 }
