@@ -53,7 +53,7 @@ let package = Package(
         library("PluginKit", "PluginKit", ["Abstractions", "Host"]),
         library(
             "Runner", "Runner", ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")]),
-        library("ConformanceKit", "ConformanceKit", ["Abstractions"]),
+        library("ConformanceKit", "ConformanceKit", ["Abstractions", "Host"]),
 
         cLibrary("Clibvirt", pkgConfig: "libvirt", apt: "libvirt-dev"),
         cLibrary("CGuestfs", pkgConfig: "libguestfs", apt: "libguestfs-dev"),

@@ -43,5 +43,7 @@ public final class FileLock: Sendable {
         return fcntl(descriptor, getLock, &request) == 0 && request.l_type != Int16(F_UNLCK)
     }
 
+    func withDescriptor<Result>(_ body: (Int32) -> Result) -> Result { body(descriptor) }
+
     deinit { Glibc.close(descriptor) }
 }
