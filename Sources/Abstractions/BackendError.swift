@@ -38,6 +38,25 @@ public struct BackendError: Error, Sendable, Codable, Hashable {
         self.evidence = evidence
     }
 
+    private enum CodingKeys: String, CodingKey {
+        case code, operation, message, backend, blame, retry, native, causes, evidence
+    }
+
+    /// Reads an error; only `code` and `message` must be there, so that a small plugin can say little.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            try container.decode(Code.self, forKey: .code),
+            try container.decodeIfPresent(String.self, forKey: .operation) ?? "",
+            try container.decode(String.self, forKey: .message),
+            backend: try container.decodeIfPresent(String.self, forKey: .backend),
+            blame: try container.decodeIfPresent(Blame.self, forKey: .blame),
+            retry: try container.decodeIfPresent(Retry.self, forKey: .retry) ?? .never,
+            native: try container.decodeIfPresent(NativeError.self, forKey: .native),
+            causes: try container.decodeIfPresent([BackendError].self, forKey: .causes) ?? [],
+            evidence: try container.decodeIfPresent([String: String].self, forKey: .evidence) ?? [:])
+    }
+
     /// An open set of codes: an unknown one from a newer plugin is kept as it is.
     public struct Code: RawRepresentable, Sendable, Codable, Hashable {
         /// The code as it stands on the wire.
