@@ -48,6 +48,9 @@ public final class FileSink {
         }
     }
 
+    /// Leaves the file out of the copy, with this reason in the report.
+    public func refuse(_ reason: String) throws -> Never { throw FileRefusal(reason: reason) }
+
     private func moved(to end: Int64) throws {
         let step = max(0, end - furthest)
         furthest = max(furthest, end)

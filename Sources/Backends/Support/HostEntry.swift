@@ -14,13 +14,16 @@ public struct HostEntry: Sendable, Hashable {
     public var stat: FileStat
     /// Which file it is; equal for two hard links.
     public var identity: FileIdentity
+    /// What it takes on the host's disk: less than its size when it has holes.
+    public var allocatedBytes: Int64
 
     /// The entry of this name in an open folder; nil when nothing is there (any more).
     package static func read(_ name: String, below folder: Int32) throws -> HostEntry? {
         guard let info = try HostNames.status(folder, name) else { return nil }
         var entry = HostEntry(
             name: name, stat: FileStat(info),
-            identity: FileIdentity(device: UInt64(info.st_dev), inode: UInt64(info.st_ino)))
+            identity: FileIdentity(device: UInt64(info.st_dev), inode: UInt64(info.st_ino)),
+            allocatedBytes: Int64(info.st_blocks) * 512)
         if entry.stat.kind == .symlink {
             var text = [CChar](repeating: 0, count: 4096)
             let count = HostNames.withCString(name) { readlinkat(folder, $0, &text, text.count) }
