@@ -1,0 +1,44 @@
+import Abstractions
+import Dispatch
+import Host
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Runs a command's body inside a run scope of its own: temporary files, child processes and locks go when it ends, however
+/// it ends.
+enum CommandScope {
+    /// Makes the scope, runs the body, removes the scope; an interrupt cancels the body, a second one is left to the host.
+    ///
+    /// - Throws: what the body throws; `cancelled` after an interrupt.
+    static func run<Value: Sendable>(_ body: @escaping @Sendable (RunScope) async throws -> Value) async throws -> Value
+    {
+        let (scope, lock) = try RunScope.make()
+        for (name, value) in scope.environment { setenv(name, value, 1) }
+        let work = Task { try await body(scope) }
+        let signals = [SIGINT, SIGTERM, SIGHUP].map { watch($0) { work.cancel() } }
+        let result = await work.result
+        signals.forEach { $0.cancel() }
+        do {
+            try scope.remove()
+        } catch {
+            Terminal.talk("anyvisor: \(error); `anyvisor reap` removes it")
+        }
+        withExtendedLifetime(lock) {}
+        return try result.get()
+    }
+
+    private static func watch(_ number: Int32, _ handler: @escaping @Sendable () -> Void) -> any DispatchSourceSignal {
+        signal(number, SIG_IGN)
+        let seen = Atomic(false)
+        let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+        source.setEventHandler {
+            if seen.exchange(true, ordering: .relaxed) { _exit(ExitStatus.interrupted) }
+            handler()
+        }
+        source.resume()
+        return source
+    }
+}

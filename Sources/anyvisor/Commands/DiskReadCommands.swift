@@ -1,0 +1,185 @@
+import Abstractions
+import ArgumentParser
+import Host
+
+/// `anyvisor disk info IMAGE`.
+struct DiskInfo: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "info", abstract: "Shows an image's format and volumes.",
+        discussion: "Example: anyvisor disk info machine.vdi")
+    @Argument(help: "The disk image.") var image: String
+    @OptionGroup var options: DiskOptions
+
+    private struct Answer: Encodable {
+        var path: HostPath
+        var format: ImageFormat
+        var volumes: [Volume]
+    }
+
+    func run() async throws {
+        let named = try options.image(image)
+        let volumes = try await options.withSession(image, .readOnly) { try await $0.volumes() }
+        if options.json { return try Terminal.json(Answer(path: named.path, format: named.format, volumes: volumes)) }
+        Terminal.say("\(named.path): \(named.format)")
+        let rows = volumes.map {
+            ["\($0.id)", $0.fileSystem ?? "-", "\($0.size)", "\($0.offset.bytes)", $0.label ?? "-"]
+        }
+        Terminal.table([["volume", "type", "size", "offset", "label"]] + rows)
+    }
+}
+
+/// `anyvisor disk ls IMAGE [GUESTPATH]`.
+struct DiskList: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ls", abstract: "Lists a folder inside an image.",
+        discussion: "Example: anyvisor disk ls machine.vdi /etc")
+    @Argument(help: "The disk image.") var image: String
+    @Argument(help: "A path inside the image.") var path = "/"
+    @OptionGroup var options: DiskOptions
+
+    func run() async throws {
+        let path = GuestPath(path)
+        let json = options.json
+        try await options.withFilesystem(image, .readOnly) { filesystem, _ in
+            let stat = try await filesystem.stat(path)
+            var entries: [DirectoryEntry] = []
+            if stat.kind != .directory {
+                entries = [DirectoryEntry(name: path.name, stat: stat)]
+            } else {
+                var after: String?
+                repeat {
+                    let page = try await filesystem.list(path, after: after)
+                    entries += page.entries
+                    after = page.next
+                } while after != nil
+            }
+            if json { return try Terminal.json(entries) }
+            Terminal.table(entries.map(row))
+        }
+    }
+
+    private func row(_ entry: DirectoryEntry) -> [String] {
+        let stat = entry.stat
+        let target = stat.target.map { " -> \($0)" } ?? ""
+        return [
+            letter(stat.kind) + permissions(stat.mode), "\(stat.uid)", "\(stat.gid)", "\(stat.size.bytes)",
+            entry.name + target,
+        ]
+    }
+
+    private func letter(_ kind: FileKind) -> String {
+        switch kind {
+        case .file: "-"
+        case .directory: "d"
+        case .symlink: "l"
+        case .blockDevice: "b"
+        case .characterDevice: "c"
+        case .fifo: "p"
+        case .socket: "s"
+        }
+    }
+
+    private func permissions(_ mode: UInt32) -> String {
+        var letters = Array("rwxrwxrwx")
+        for bit in 0..<9 where mode & (1 << UInt32(8 - bit)) == 0 { letters[bit] = "-" }
+        if mode & 0o4000 != 0 { letters[2] = letters[2] == "x" ? "s" : "S" }
+        if mode & 0o2000 != 0 { letters[5] = letters[5] == "x" ? "s" : "S" }
+        if mode & 0o1000 != 0 { letters[8] = letters[8] == "x" ? "t" : "T" }
+        return String(letters)
+    }
+}
+
+/// `anyvisor disk cat IMAGE GUESTPATH`.
+struct DiskCat: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cat", abstract: "Writes a file inside an image to standard output.",
+        discussion: "Example: anyvisor disk cat machine.vdi /etc/hostname")
+    @Argument(help: "The disk image.") var image: String
+    @Argument(help: "A file inside the image.") var path: String
+    @OptionGroup var options: DiskOptions
+
+    func run() async throws {
+        let path = GuestPath(path)
+        try await options.withFilesystem(image, .readOnly) { filesystem, _ in
+            var offset: Int64 = 0
+            while true {
+                let bytes = try await filesystem.read(path, offset: offset, count: 512 << 10)
+                try Terminal.data(bytes)
+                offset += Int64(bytes.count)
+                if bytes.count < 512 << 10 { return }
+            }
+        }
+    }
+}
+
+/// `anyvisor disk get IMAGE GUESTPATH HOSTPATH`.
+struct DiskGet: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "get", abstract: "Copies a file or tree out of an image.",
+        discussion: "Example: anyvisor disk get machine.vdi /var/log ./log")
+    @Argument(help: "The disk image.") var image: String
+    @Argument(help: "A file or folder inside the image.") var path: String
+    @Argument(help: "Where it goes on this host; must not exist yet, or be a folder that then holds it.") var target:
+        String
+    @Flag(help: "Take regular files and folders only, within a quota: for images whose content nobody trusts.")
+    var untrusted = false
+    @OptionGroup var options: DiskOptions
+
+    func run() async throws {
+        let path = GuestPath(path)
+        var host = HostFiles.absolute(HostPath(target))
+        if HostFiles.isDirectory(host) { host = host.appending(path.name == "/" ? "root" : path.name) }
+        let policy: CopyPolicy = untrusted ? .untrusted(CopyLimits()) : .faithful
+        let meter = TransferMeter(json: options.json)
+        let report = try await options.withFilesystem(image, .readOnly) { [host] filesystem, _ in
+            try await filesystem.copyOut(path, to: host, policy: policy, progress: meter.sink)
+        }
+        try meter.finish(report)
+    }
+}
+
+/// `anyvisor disk check IMAGE`.
+struct DiskCheck: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check", abstract: "Checks an image's header and says which backends can open it.",
+        discussion: "Example: anyvisor disk check machine.vdi")
+    @Argument(help: "The disk image.") var image: String
+    @OptionGroup var options: DiskOptions
+
+    private struct Answer: Encodable {
+        var backend: String
+        var suitability: Suitability
+    }
+
+    func run() async throws {
+        let image = try options.image(image)
+        let names = options.disk
+        let answers = try await CommandScope.run { _ in
+            let catalogue = try Catalogue.load()
+            var answers: [Answer] = []
+            for name in try catalogue.diskNames(names) {
+                answers.append(Answer(backend: name, suitability: await suitability(of: image, name, catalogue)))
+            }
+            return answers
+        }
+        if options.json {
+            try Terminal.json(answers)
+        } else {
+            Terminal.table(
+                [["backend", "score", "reason"]]
+                    + answers.map { [$0.backend, "\($0.suitability.score)", $0.suitability.reason] })
+        }
+        if !answers.contains(where: { $0.suitability.score > 0 }) { throw ExitCode(ExitStatus.backend) }
+    }
+
+    private func suitability(of image: DiskImage, _ name: String, _ catalogue: Catalogue) async -> Suitability {
+        do {
+            let access = try await catalogue.disk(name)
+            let answer = try await access.probe(image)
+            await access.close()
+            return answer
+        } catch {
+            return Suitability(score: 0, reason: BackendError.wrapping(error, "disk.probe").message)
+        }
+    }
+}

@@ -1,0 +1,93 @@
+import Abstractions
+import ArgumentParser
+import Host
+
+/// `anyvisor doctor`: what works here, and the fix for the rest.
+struct DoctorCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor", abstract: "Says which backends work here and what to do about the rest.",
+        discussion: """
+            Example: anyvisor doctor --proof
+            Without --proof it looks whether the pieces are there; with it each backend does its work once.
+            Ends with 16 when no hypervisor or no disk backend works.
+            """)
+    @Flag(help: "Do the real thing once with each backend.") var proof = false
+    @Flag(help: "Print JSON.") var json = false
+
+    private struct Row: Encodable {
+        var backend: String
+        var kind: BackendKind
+        var works: Bool
+        var milliseconds: Int64
+        var findings: [Finding]
+    }
+
+    func run() async throws {
+        let depth: CheckDepth = proof ? .proof : .presence
+        let allowance: Duration = proof ? .seconds(90) : .seconds(20)
+        let rows = try await CommandScope.run { _ in
+            let catalogue = try Catalogue.load()
+            var rows: [Row] = []
+            for descriptor in catalogue.registry.descriptors {
+                let started = ContinuousClock.now
+                let findings = await CallDeadline.$current.withValue(started + allowance) {
+                    await self.findings(descriptor, catalogue, depth)
+                }
+                rows.append(
+                    Row(
+                        backend: descriptor.name, kind: descriptor.kind,
+                        works: !findings.contains { $0.status == .bad },
+                        milliseconds: (ContinuousClock.now - started).milliseconds, findings: findings))
+            }
+            return rows
+        }
+        if json { try Terminal.json(rows) } else { show(rows) }
+        let missing = BackendKind.allCases.filter { kind in !rows.contains { $0.kind == kind && $0.works } }
+        if let kind = missing.first {
+            throw BackendError(.unavailable, "doctor", "no \(kind.rawValue) backend works here; see the remedies above")
+        }
+    }
+
+    private func show(_ rows: [Row]) {
+        var lines = [["backend", "kind", "works", "time", "found", "remedy"]]
+        for row in rows {
+            for (index, finding) in row.findings.enumerated() {
+                let head =
+                    index == 0
+                    ? [row.backend, row.kind.rawValue, row.works ? "yes" : "no", "\(row.milliseconds) ms"]
+                    : ["", "", "", ""]
+                lines.append(head + ["\(finding.subject): \(finding.detail)", finding.remedy ?? ""])
+            }
+        }
+        Terminal.table(lines)
+    }
+
+    private func findings(_ descriptor: BackendDescriptor, _ catalogue: Catalogue, _ depth: CheckDepth) async
+        -> [Finding]
+    {
+        do {
+            switch descriptor.kind {
+            case .hypervisor:
+                let backend = try await catalogue.hypervisor(descriptor.name)
+                let answer = await checked { try await backend.check(depth) }
+                await backend.close()
+                return answer
+            case .disk:
+                let backend = try await catalogue.disk(descriptor.name)
+                let answer = await checked { try await backend.check(depth) }
+                await backend.close()
+                return answer
+            }
+        } catch {
+            return [Finding(descriptor.name, .bad, BackendError.wrapping(error, "check").message)]
+        }
+    }
+
+    private func checked(_ body: () async throws -> [Finding]) async -> [Finding] {
+        do {
+            return try await body()
+        } catch {
+            return [Finding("check", .bad, BackendError.wrapping(error, "check").message)]
+        }
+    }
+}

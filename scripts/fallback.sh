@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# fallback.sh ANYVISOR [MIB]: breaks the backend in use in the middle of an upload and of a download; the next one of the chain
+# must finish the operation, the file must be identical, the file system clean, nothing left behind.
+set -euo pipefail
+anyvisor=$1 mib=${2:-256}
+work=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+export ANYVISOR_STATE=$work/state
+passed=0 failed=0
+
+head -c "${mib}M" /dev/urandom >"$work/big"
+sum=$(sha256sum <"$work/big")
+truncate -s $((mib + 200))M "$work/clean.raw"
+mke2fs -q -F -t ext4 "$work/clean.raw"
+
+# Processes of this test's command that run the program, or all whose command line matches.
+mine() { # PATTERN
+    local p
+    for p in $(pgrep -f -- "$1" || true); do
+        if tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -q "^ANYVISOR_JOURNAL=$work/"; then echo "$p"; fi
+    done
+}
+moved() { # PID: bytes it has written or read
+    awk '/^(rchar|wchar)/ {n += $2} END {print n + 0}' "/proc/$1/io" 2>/dev/null || echo 0
+}
+# Waits until a process of the pattern has moved a quarter of the file, then breaks the victims.
+break_in_the_middle() { # PATTERN VICTIM HOW
+    local pattern=$1 victim=$2 how=$3 p
+    for _ in $(seq 3000); do
+        for p in $(mine "$pattern"); do
+            if [ "$(moved "$p")" -gt $((mib * 262144)) ]; then
+                for p in $(mine "$victim"); do
+                    case $how in
+                    kill) kill -9 "$p" ;;
+                    stop) kill -STOP "$p" ;;
+                    babble) for fd in 100 101 102; do [ ! -w "/proc/$p/fd/$fd" ] || echo 'Segmentation fault (core dumped)' >"/proc/$p/fd/$fd" || true; done ;;
+                    esac 2>/dev/null || true
+                done
+                echo "$how" >"$work/broken"
+                return
+            fi
+        done
+        sleep 0.02
+    done
+}
+check() { # NAME STATUS EXPECTED-REJECTED
+    local name=$1 status=$2 rejected=$3 verdict=ok
+    [ -e "$work/broken" ] || verdict="nothing was broken in time"
+    [ "$status" = 0 ] || verdict="exit $status: $(tail -n 2 "$work/err")"
+    grep -q "$rejected" "$work/err" || verdict="the result does not name $rejected: $(tail -n 2 "$work/err")"
+    [ "$(sha256sum <"$work/result")" = "$sum" ] || verdict="the file differs"
+    e2fsck -fn "$work/t.raw" >"$work/fsck" 2>&1 || verdict="e2fsck: $(tail -n 3 "$work/fsck")"
+    [ -z "$(ls "$work"/t.raw.redo* 2>/dev/null)" ] || verdict="a redo log is left"
+    [ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || verdict="a run folder is left"
+    [ -z "$(mine anyvisor)" ] || verdict="a process is left: $(mine anyvisor)"
+    ! grep -q "$work" /proc/mounts || verdict="a mount is left"
+    if [ "$verdict" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    echo "fallback: $name: $verdict"
+    rm -f "$work/broken" "$work/result"
+    for p in $(mine anyvisor); do kill -9 "$p" 2>/dev/null || true; done
+}
+upload() { # NAME CHAIN PATTERN VICTIM HOW
+    local status=0
+    cp --sparse=always "$work/clean.raw" "$work/t.raw"
+    break_in_the_middle "$3" "$4" "$5" &
+    "$anyvisor" disk put "$work/t.raw" "$work/big" /big --disk "$2" 2>"$work/err" || status=$?
+    wait $! || true
+    debugfs -R "dump /big $work/result" "$work/t.raw" 2>/dev/null
+    check "upload, $1" "$status" "${2%%,*}"
+}
+download() { # NAME CHAIN PATTERN VICTIM HOW
+    local status=0
+    cp --sparse=always "$work/full.raw" "$work/t.raw"
+    break_in_the_middle "$3" "$4" "$5" &
+    "$anyvisor" disk get "$work/t.raw" /big "$work/result" --disk "$2" 2>"$work/err" || status=$?
+    wait $! || true
+    check "download, $1" "$status" "${2%%,*}"
+}
+
+cp --sparse=always "$work/clean.raw" "$work/full.raw"
+"$anyvisor" disk put "$work/full.raw" "$work/big" /big --disk direct 2>/dev/null
+for how in kill stop babble; do
+    upload "direct: $how" direct,vdfuse anyvisor-direct anyvisor-direct $how
+    download "direct: $how" direct,vdfuse anyvisor-direct anyvisor-direct $how
+done
+if [ -w /dev/fuse ]; then
+    for how in kill stop; do
+        upload "vdfuse: $how" vdfuse,direct anyvisor-vdfuse '^[^ ]*anyvisor-vdfuse$' $how
+        download "vdfuse: $how" vdfuse,direct anyvisor-vdfuse '^[^ ]*anyvisor-vdfuse$' $how
+        upload "vdfuse's FUSE server: $how" vdfuse,direct anyvisor-vdfuse 'anyvisor-vdfuse -' $how
+        download "vdfuse's FUSE server: $how" vdfuse,direct anyvisor-vdfuse 'anyvisor-vdfuse -' $how
+    done
+else
+    echo "fallback: SKIPPED vdfuse: /dev/fuse cannot be opened by this user"
+fi
+if [ "${FALLBACK_LIBGUESTFS:-1}" = 1 ]; then
+    upload "libguestfs: kill" libguestfs,direct anyvisor-libguestfs anyvisor-libguestfs kill
+    upload "libguestfs' appliance: kill" libguestfs,direct anyvisor-libguestfs 'qemu-system.*guestfs' kill
+    download "libguestfs: stop" libguestfs,direct anyvisor-libguestfs anyvisor-libguestfs stop
+fi
+echo "fallback: $passed passed, $failed failed"
+[ "$failed" = 0 ]
