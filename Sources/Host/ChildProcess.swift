@@ -86,6 +86,13 @@ public final class ChildProcess: Sendable {
         return ProcessExit(status: status)
     }
 
+    /// Waits until the child ends and leaves it a zombie, so that its number stays its own and `signal` still reaches only its
+    /// group; `wait` must follow. Blocks the calling thread.
+    public func waitWithoutReaping() {
+        var info = siginfo_t()
+        while waitid(P_PID, id_t(pid), &info, WEXITED | WNOWAIT) < 0 && errno == EINTR {}
+    }
+
     /// Closes this side's ends of the pipes.
     public func closePipes() {
         for descriptor in [input, output, errors] where descriptor >= 0 { Glibc.close(descriptor) }

@@ -28,6 +28,14 @@ struct DiskService: Sendable {
         }
     }
 
+    /// Forgets a handle. A session that nobody can reach any more is closed, so that it lets the image go.
+    func release(_ handle: String) {
+        filesystems.remove(handle)
+        guard let session = try? sessions.find(handle) else { return }
+        sessions.remove(handle)
+        Task { try? await session.close() }
+    }
+
     private func session(_ call: Call) async throws -> [UInt8] {
         let handle = try call.parameters(HandleParameters.self).handle
         let session = try sessions.find(handle)

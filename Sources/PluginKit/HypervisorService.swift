@@ -1,10 +1,12 @@
 import Abstractions
+import Synchronization
 
 /// Answers the methods of a hypervisor plugin.
-struct HypervisorService: Sendable {
+final class HypervisorService: Sendable {
     let hypervisor: any Hypervisor
     private let channel: LineChannel
     private let machines = HandleTable<any Machine>("m")
+    private let followers = Mutex<[String: Task<Void, Never>]>([:])
 
     init(_ hypervisor: any Hypervisor, _ channel: LineChannel) {
         self.hypervisor = hypervisor
@@ -38,7 +40,6 @@ struct HypervisorService: Sendable {
         case "machine.start": try await machine.start()
         case "machine.stop": try await machine.stop(try call.parameters(StopParameters.self).mode)
         case "machine.destroy": try await machine.destroy()
-        case "machine.events": follow(machine, try call.parameters(HandleParameters.self).handle)
         default: throw call.unknownMethod()
         }
         return try call.result(Wire.Empty())
@@ -94,18 +95,25 @@ struct HypervisorService: Sendable {
             (.diskHotplug, machine.disks != nil), (.screenshot, machine.screenshot != nil),
             (.statistics, machine.statistics != nil),
         ]
-        return MachineHandle(
-            handle: machines.add(machine), id: machine.id, facets: facets.filter(\.1).map(\.0))
+        let events = machine.events()
+        let handle = machines.add(machine)
+        follow(events, handle)
+        return MachineHandle(handle: handle, id: machine.id, facets: facets.filter(\.1).map(\.0))
     }
 
-    private func follow(_ machine: any Machine, _ handle: String) {
-        // The stream is made before the answer goes out, so no event after the answer is missed.
-        let events = machine.events()
-        Task { [channel] in
+    /// Sends the events of a machine from the moment its handle exists, so that none is missed, until the handle is released.
+    private func follow(_ events: AsyncStream<MachineEvent>, _ handle: String) {
+        let task = Task { [channel] in
             for await event in events {
                 let notice = Wire.Request(id: nil, method: "$/event", params: EventNotice(handle: handle, event: event))
                 if let line = try? Wire.encode(notice) { try? channel.write(line) }
             }
         }
+        followers.withLock { $0[handle] = task }
+    }
+
+    func release(_ handle: String) {
+        machines.remove(handle)
+        followers.withLock { $0.removeValue(forKey: handle) }?.cancel()
     }
 }

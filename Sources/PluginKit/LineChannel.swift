@@ -7,6 +7,9 @@ import Synchronization
 
 /// Lines over a pair of descriptors; writes of several threads do not mix.
 final class LineChannel: Sendable {
+    /// The operation of the error for a line without its end.
+    static let halfLine = "wire.halfLine"
+
     private let input: Int32
     private let output: Int32
     private let writing = Mutex(())
@@ -44,7 +47,7 @@ final class LineChannel: Sendable {
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else {
                 guard !pending.isEmpty else { return nil }
-                return violation("half a line at the end", pending)
+                return violation("half a line at the end", pending, LineChannel.halfLine)
             }
             var start = 0
             while let end = chunk[start..<count].firstIndex(of: 0x0a) {
@@ -59,8 +62,8 @@ final class LineChannel: Sendable {
         }
     }
 
-    private func violation(_ what: String, _ bytes: [UInt8]) -> BackendError {
+    private func violation(_ what: String, _ bytes: [UInt8], _ operation: String = "wire") -> BackendError {
         BackendError(
-            .protocolViolation, "wire", "\(what): \(String(decoding: bytes.prefix(200), as: UTF8.self))")
+            .protocolViolation, operation, "\(what): \(String(decoding: bytes.prefix(200), as: UTF8.self))")
     }
 }

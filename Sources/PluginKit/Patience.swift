@@ -8,6 +8,13 @@ struct Patience: Sendable {
     var stall: Duration?
     /// Longest time without any sign of a plugin that promised one a second.
     var silence: Duration = .seconds(5)
+    /// What a plugin that keeps the deadline itself needs to say so.
+    private let grace = Duration.milliseconds(500)
+
+    private init(limit: Duration?, stall: Duration?) {
+        self.limit = limit
+        self.stall = stall
+    }
 
     /// A call that only asks: 10 s.
     static let short = Patience(limit: .seconds(10), stall: nil)
@@ -19,7 +26,9 @@ struct Patience: Sendable {
     /// The caller's deadline wins over the usual limit.
     func under(_ deadline: ContinuousClock.Instant?) -> Patience {
         guard let deadline else { return self }
-        return Patience(limit: max(.zero, ContinuousClock.now.duration(to: deadline)), stall: stall, silence: silence)
+        var patience = self
+        patience.limit = max(.zero, ContinuousClock.now.duration(to: deadline))
+        return patience
     }
 
     /// The first moment at which patience ends, and why.
@@ -27,7 +36,7 @@ struct Patience: Sendable {
         started: ContinuousClock.Instant, lastSign: ContinuousClock.Instant?, lastProgress: ContinuousClock.Instant
     ) -> (ContinuousClock.Instant, String)? {
         var ends: [(ContinuousClock.Instant, String)] = []
-        if let limit { ends.append((started + limit, "did not answer within \(seconds(limit)) s")) }
+        if let limit { ends.append((started + limit + grace, "did not answer within \(seconds(limit)) s")) }
         if let stall { ends.append((lastProgress + stall, "made no progress for \(seconds(stall)) s")) }
         if let lastSign { ends.append((lastSign + silence, "gave no sign of life for \(seconds(silence)) s")) }
         return ends.min { $0.0 < $1.0 }

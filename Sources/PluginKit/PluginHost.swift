@@ -81,9 +81,22 @@ actor PluginHost {
 }
 
 /// A process and the handle of an object in it.
-struct RemoteObject: Sendable {
+///
+/// The plugin hears when the last proxy of the object is gone.
+final class RemoteObject: Sendable {
     let process: PluginProcess
     let handle: String
+
+    /// What the object lives in: a file system's session must not be released before it.
+    private let parent: RemoteObject?
+
+    init(process: PluginProcess, handle: String, parent: RemoteObject? = nil) {
+        self.process = process
+        self.handle = handle
+        self.parent = parent
+    }
+
+    deinit { process.release(handle) }
 
     func call<Parameters: Codable & Sendable, Result: Codable & Sendable>(
         _ method: String, _ patience: Patience, progress: ProgressSink = .none,

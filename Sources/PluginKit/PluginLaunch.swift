@@ -11,12 +11,15 @@ struct PluginLaunch: Sendable {
 
     private static let passedOn: Set<String> = [
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME", "SSH_AUTH_SOCK",
     ]
 
     var environment: [String: String] {
         var environment = HostEnvironment.all.filter { name, _ in
             Self.passedOn.contains(name) || name.hasPrefix("ANYVISOR_") || name.hasPrefix("LIBGUESTFS_")
         }
+        // In a run every temporary file belongs into the run's own folder, which `reap` removes whole.
+        if let scope = RunScope.current { environment["TMPDIR"] = scope.work.string }
         environment["LC_ALL"] = "C.UTF-8"
         environment[Wire.cookie] = "1"
         environment[Wire.instance] = instance

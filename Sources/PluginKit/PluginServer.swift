@@ -1,6 +1,5 @@
 import Abstractions
 import Host
-import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -26,6 +25,7 @@ public enum PluginServer {
         let service = PluginService(descriptor, channel)
         guard let line = try? Wire.encode(handshake), (try? channel.write(line)) != nil else { _exit(16) }
 
+        Task { await onOwnThread { service.pulse() } }
         await onOwnThread {
             if let problem = channel.readLines({ service.receive($0) }) {
                 complain("\(problem)")
@@ -64,45 +64,11 @@ public enum PluginServer {
     }
 
     private static func waitAtMost(_ limit: Duration, for task: Task<Void, Never>) {
-        let done = Atomic(false)
-        let semaphore = DoneSignal()
+        let done = DoneSignal()
         Task {
             await task.value
-            done.store(true, ordering: .releasing)
-            semaphore.signal()
+            done.signal()
         }
-        semaphore.wait(limit)
-    }
-}
-
-/// Something that a thread waits for, with a limit.
-final class DoneSignal: @unchecked Sendable {
-    // A POSIX semaphore is made to be shared between threads.
-    private let semaphore: UnsafeMutablePointer<sem_t>
-
-    init() {
-        semaphore = .allocate(capacity: 1)
-        sem_init(semaphore, 0, 0)
-    }
-
-    func signal() { sem_post(semaphore) }
-
-    /// Blocks until `signal` or the limit; true when it was signalled.
-    @discardableResult
-    func wait(_ limit: Duration) -> Bool {
-        var until = timespec()
-        clock_gettime(CLOCK_REALTIME, &until)
-        let nanoseconds = Int64(until.tv_nsec) + limit.milliseconds % 1000 * 1_000_000
-        until.tv_sec += Int(limit.milliseconds / 1000 + nanoseconds / 1_000_000_000)
-        until.tv_nsec = Int(nanoseconds % 1_000_000_000)
-        while sem_timedwait(semaphore, &until) != 0 {
-            if errno != EINTR { return false }
-        }
-        return true
-    }
-
-    deinit {
-        sem_destroy(semaphore)
-        semaphore.deallocate()
+        done.wait(limit)
     }
 }

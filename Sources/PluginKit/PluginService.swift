@@ -2,6 +2,10 @@ import Abstractions
 import Host
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// Runs the requests of one connection, each as a task of its own, and writes their answers.
 final class PluginService: Sendable {
     private let descriptor: BackendDescriptor
@@ -27,12 +31,30 @@ final class PluginService: Sendable {
             if let notice { running.withLock { $0[notice.params.id]?.cancel() } }
             return
         }
+        if method == "$/release" {
+            let notice = try? Wire.decode(Wire.Request<HandleParameters>.self, line)
+            if let notice { release(notice.params.handle) }
+            return
+        }
         guard let id = header.id else { return }
         // The lock is held over the start, so that a fast task cannot remove itself before it is entered.
         running.withLock { running in
             running[id] = Task { [self] in
                 await answer(Call(id: id, method: method, line: line, channel: channel))
                 _ = self.running.withLock { $0.removeValue(forKey: id) }
+            }
+        }
+    }
+
+    /// Says once a second of each call that it is under way, so that the host can tell a slow plugin from a stopped one.
+    ///
+    /// Belongs on a thread of its own, which no backend can hold up; returns when the host is gone.
+    func pulse() {
+        while true {
+            sleep(1)
+            for id in running.withLock({ Array($0.keys) }) {
+                let notice = Wire.Request(id: nil, method: "$/progress", params: ProgressNotice(id: id, progress: nil))
+                guard let line = try? Wire.encode(notice), (try? channel.write(line)) != nil else { return }
             }
         }
     }
@@ -47,9 +69,15 @@ final class PluginService: Sendable {
         }
     }
 
+    private func release(_ handle: String) {
+        switch backend.withLock({ $0 }) {
+        case .hypervisor(let service): service.release(handle)
+        case .disk(let service): service.release(handle)
+        case nil: break
+        }
+    }
+
     private func answer(_ call: Call) async {
-        let pulse = call.startPulse()
-        defer { pulse.cancel() }
         do {
             let deadline = try call.parameters(DeadlineOnly.self).deadlineMs
             let instant = deadline.map { ContinuousClock.now + .milliseconds($0) }
@@ -72,6 +100,9 @@ final class PluginService: Sendable {
     }
 
     private func initialize(_ call: Call) async throws -> [UInt8] {
+        guard backend.withLock({ $0 == nil }) else {
+            throw BackendError(.invalidState, call.method, "initialize comes once")
+        }
         let given = try call.parameters(InitializeParameters.self).options
         let options = try OptionValues(given, declared: descriptor.options)
         let made: Backend =
@@ -112,15 +143,6 @@ struct Call: Sendable {
         ProgressSink { [id, channel] progress in
             let notice = Wire.Request(id: nil, method: "$/progress", params: ProgressNotice(id: id, progress: progress))
             if let line = try? Wire.encode(notice) { try? channel.write(line) }
-        }
-    }
-
-    /// Says once a second that the call is under way, so that the host can tell a slow plugin from a stopped one.
-    func startPulse() -> Task<Void, Never> {
-        Task { [id, channel] in
-            let notice = Wire.Request(id: nil, method: "$/progress", params: ProgressNotice(id: id, progress: nil))
-            guard let line = try? Wire.encode(notice) else { return }
-            while (try? await Task.sleep(for: .seconds(1))) != nil { try? channel.write(line) }
         }
     }
 

@@ -59,7 +59,8 @@ struct RemoteSession: DiskSession {
             VolumeParameters(handle: $0, volume: volume, deadlineMs: $1)
         }
         return RemoteFilesystem(
-            object: RemoteObject(process: object.process, handle: answer.handle), facets: Set(answer.facets))
+            object: RemoteObject(process: object.process, handle: answer.handle, parent: object),
+            facets: Set(answer.facets))
     }
 
     func commit() async throws { try await object.call("session.commit", .long) }

@@ -85,14 +85,7 @@ struct RemoteMachine: Machine {
 
     func destroy() async throws { try await object.call("machine.destroy", .long) }
 
-    func events() -> AsyncStream<MachineEvent> {
-        let stream = object.process.events(object.handle)
-        Task { [object] in
-            // When this fails the process is dead, which ends the stream with `.lost`.
-            try? await object.call("machine.events", .short)
-        }
-        return stream
-    }
+    func events() -> AsyncStream<MachineEvent> { object.process.events(object.handle, keeping: object) }
 
     var console: (any ConsoleFacet)? { facets.contains(.console) ? RemoteMachineFacets(object: object) : nil }
     var snapshots: (any SnapshotFacet)? { facets.contains(.snapshots) ? RemoteSnapshots(object: object) : nil }
