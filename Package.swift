@@ -23,10 +23,12 @@ func cLibrary(_ name: String, pkgConfig: String, apt: String) -> Target {
     .systemLibrary(name: name, path: "Sources/Backends/C/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
-func plugin(_ name: String, _ backend: Target.Dependency) -> Target {
+// A program that several plugins share has its manifests in their folders.
+func plugin(_ name: String, _ backend: Target.Dependency, hasManifest: Bool = true) -> Target {
     .executableTarget(
         name: "anyvisor-\(name)", dependencies: ["Abstractions", "Host", "PluginKit", backend],
-        path: "plugins/\(name)", exclude: ["plugin.json", "README.md"], swiftSettings: strict)
+        path: "plugins/\(name)", exclude: hasManifest ? ["plugin.json", "README.md"] : ["README.md"],
+        swiftSettings: strict)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -71,7 +73,7 @@ let package = Package(
         plugin("direct", "DirectBackend"),
         plugin("vdfuse", "VDFuseBackend"),
         plugin("libguestfs", "GuestFSBackend"),
-        plugin("libvirt", "LibvirtBackend"),
+        plugin("libvirt", "LibvirtBackend", hasManifest: false),
 
         .executableTarget(
             name: "anyvisor",

@@ -28,6 +28,11 @@ if [ -n "$missing" ]; then
         $as_root env DEBIAN_FRONTEND=noninteractive INITRD=No apt-get install -q -y --no-install-recommends $missing; } \
         >"$log" 2>&1 || { tail -n 20 "$log" >&2; echo "setup: apt-get failed" >&2; exit 1; }
 fi
+# libvirt's QEMU driver does not start as root unless its usual user exists, even if it then runs QEMU as root
+if ! getent passwd libvirt-qemu >/dev/null; then
+    $as_root useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin \
+        libvirt-qemu || true
+fi
 # What udev does on a machine that has it: every user may open /dev/fuse, which is safe by design (mount.fuse(8)).
 if [ -c /dev/fuse ] && [ ! -w /dev/fuse -o "$(stat -c %a /dev/fuse)" != 666 ]; then $as_root chmod 666 /dev/fuse || true; fi
 # libguestfs' appliance reads the host's kernel

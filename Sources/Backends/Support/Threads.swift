@@ -22,18 +22,21 @@ private final class ThreadBody: Sendable {
 }
 
 /// A counting wake-up between threads: a signal before the wait is not lost.
-final class ThreadCondition: @unchecked Sendable {
+public final class ThreadCondition: @unchecked Sendable {
     // The semaphore is shared memory by design; sem_t has no owner.
     private let semaphore: UnsafeMutablePointer<sem_t>
 
-    init() {
+    /// Starts without a signal.
+    public init() {
         semaphore = .allocate(capacity: 1)
         sem_init(semaphore, 0, 0)
     }
 
-    func signal() { sem_post(semaphore) }
+    /// Lets one `wait` pass, now or later.
+    public func signal() { sem_post(semaphore) }
 
-    func wait() { while sem_wait(semaphore) != 0 && errno == EINTR {} }
+    /// Blocks the thread until there is a signal.
+    public func wait() { while sem_wait(semaphore) != 0 && errno == EINTR {} }
 
     deinit {
         sem_destroy(semaphore)

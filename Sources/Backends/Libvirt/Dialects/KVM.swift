@@ -1,0 +1,51 @@
+import Abstractions
+import Host
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+extension LibvirtDialect {
+    /// QEMU with the processor's virtualization (KVM).
+    static let kvm = LibvirtDialect(
+        name: "kvm",
+        summary: "QEMU with KVM, through libvirt; needs /dev/kvm",
+        home: .embedded,
+        domainType: "kvm",
+        machineType: "pc",
+        cpuMode: "host-passthrough",
+        emulator: "qemu-system-x86_64",
+        features: [.console, .pause, .statistics, .executesGuests, .kernelBoot],
+        formats: [.raw, .qcow2, .vdi],
+        bus: LibvirtDialect.qemuBus,
+        requirements: { [deviceFinding("/dev/kvm")] })
+
+    /// Whether KVM's device is there, may be opened by us and speaks the one version there is (12, see kvm(4) "KVM_GET_API_VERSION").
+    static func deviceFinding(_ device: String) -> Finding {
+        let descriptor = open(device, O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            switch errno {
+            case EACCES, EPERM:
+                return Finding(
+                    device, .bad, "this user may not open it",
+                    remedy: "usermod -aG kvm \(HostEnvironment.variable("USER") ?? "USER"), then log in again")
+            case ENOENT, ENXIO, ENODEV:
+                return Finding(
+                    device, .bad, "this host has no usable KVM",
+                    remedy: "turn on virtualization in the firmware (or nesting in the host of this machine) and "
+                        + "load the module: modprobe kvm_intel || modprobe kvm_amd; else use the backend qemu")
+            default:
+                return Finding(
+                    device, .bad, String(cString: strerror(errno)).lowercased(), remedy: "use the backend qemu")
+            }
+        }
+        defer { close(descriptor) }
+        // _IO(KVMIO = 0xAE, 0x00)
+        let version = ioctl(descriptor, 0xAE00, 0)
+        guard version == 12 else {
+            return Finding(
+                device, .bad, "it answers with API version \(version), not 12", remedy: "use the backend qemu")
+        }
+        return Finding(device, .good, "KVM answers, API version 12")
+    }
+}

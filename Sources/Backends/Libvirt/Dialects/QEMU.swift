@@ -1,0 +1,27 @@
+import Abstractions
+import Host
+
+extension LibvirtDialect {
+    /// QEMU with its own interpreter (TCG): slow, and works on every host.
+    static let qemu = LibvirtDialect(
+        name: "qemu",
+        summary: "QEMU without hardware support, through libvirt; works on every host",
+        home: .embedded,
+        domainType: "qemu",
+        machineType: "pc",
+        // Everything that TCG can do: binary wheels are built for more than the default model has.
+        cpuMode: "maximum",
+        emulator: "qemu-system-x86_64",
+        features: [.console, .pause, .statistics, .executesGuests, .kernelBoot],
+        formats: [.raw, .qcow2, .vdi],
+        bus: LibvirtDialect.qemuBus,
+        requirements: { [] })
+
+    /// A guest that loads itself may be older than virtio; a kernel that we load is one whose image we know.
+    @Sendable static func qemuBus(_ boot: MachineSpec.BootSource) -> DiskBus {
+        switch boot {
+        case .disk, .cdrom: .ide
+        case .kernel: .virtio
+        }
+    }
+}

@@ -1,0 +1,164 @@
+import Abstractions
+import BackendSupport
+import Clibvirt
+import Host
+import Synchronization
+
+/// One open connection to libvirt.
+///
+/// libvirt's handles may be used on any thread; each call here runs on one worker thread, so that its error is read where it
+/// was made. The connection's own worker does what concerns all machines; each machine has a worker, so that one that hangs
+/// hangs alone.
+final class LibvirtConnection: @unchecked Sendable {
+    // The pointer is libvirt's own counted object, which is safe between threads.
+    private let pointer: OpaquePointer
+    /// The worker for what concerns no single machine.
+    let worker: BlockingWorker
+    /// The root of the embedded driver, nil for any other.
+    let root: EmbeddedRoot?
+    /// What the connection was opened with.
+    let uri: String
+    /// The machines that were seen through it.
+    let machines = MachineTable()
+    private let isClosed = Mutex(false)
+    private let callback: Int32
+
+    private init(pointer: OpaquePointer, worker: BlockingWorker, root: EmbeddedRoot?, uri: String) throws {
+        self.pointer = pointer
+        self.worker = worker
+        self.root = root
+        self.uri = uri
+        let table = Unmanaged.passRetained(machines)
+        callback = av_register_lifecycle(
+            pointer, lifecycleCallback, table.toOpaque(),
+            { $0.map { Unmanaged<MachineTable>.fromOpaque($0).release() } })
+        guard callback >= 0 else {
+            table.release()
+            throw libvirtError("libvirt.open", "\(uri) reports no events")
+        }
+    }
+
+    /// Whether machines run on this host, so that their files and processes can be looked at.
+    var isLocal: Bool {
+        guard let scheme = uri.split(separator: ":").first else { return false }
+        let rest = uri.dropFirst(scheme.count)
+        return !scheme.contains("+") ? rest.hasPrefix(":///") : scheme.hasSuffix("+unix") && rest.hasPrefix(":///")
+    }
+
+    /// Opens a connection.
+    ///
+    /// - Parameter home: an URI, or the embedded driver in `root`.
+    /// - Throws: `unavailable`, `permissionDenied`, `inUse`, or what libvirt says.
+    static func open(_ home: LibvirtDialect.Home, root wish: HostPath?) async throws -> LibvirtConnection {
+        let worker = BlockingWorker("the connection to libvirt")
+        // A connection that opens after its caller has given up belongs to nobody.
+        let late = Mutex<(abandoned: Bool, connection: LibvirtConnection?)>((false, nil))
+        do {
+            return try await worker.call("libvirt.open") {
+                let connection = try openBlocking(home, wish, worker)
+                let abandoned = late.withLock { late in
+                    late.connection = connection
+                    return late.abandoned
+                }
+                if abandoned { connection.closeBlocking() }
+                return connection
+            }
+        } catch {
+            let opened = late.withLock { late in
+                late.abandoned = true
+                return late.connection
+            }
+            worker.enqueue { opened?.closeBlocking() }
+            worker.close()
+            throw error
+        }
+    }
+
+    private static func openBlocking(
+        _ home: LibvirtDialect.Home, _ wish: HostPath?, _ worker: BlockingWorker
+    ) throws -> LibvirtConnection {
+        switch home {
+        case .uri(let uri):
+            try LibvirtRuntime.start(log: nil)
+            return try LibvirtConnection(pointer: try connect(uri), worker: worker, root: nil, uri: uri)
+        case .embedded:
+            let root = try EmbeddedRoot.enter(wish)
+            do {
+                OrphanReaper.start()
+                let uri = "qemu:///embed?root=\(root.path)"
+                let pointer = try OrphanReaper.watching { try connect(uri) }
+                return try LibvirtConnection(pointer: pointer, worker: worker, root: root, uri: uri)
+            } catch {
+                root.leave(isIdle: true)
+                throw error
+            }
+        }
+    }
+
+    private static func connect(_ uri: String) throws -> OpaquePointer {
+        guard let pointer = virConnectOpen(uri) else {
+            throw libvirtError("libvirt.open", "cannot connect to \(uri)")
+        }
+        return pointer
+    }
+
+    /// Runs `body` with the connection on the current thread, which must be a worker's.
+    ///
+    /// - Throws: `invalidState` after `close`, and what `body` throws.
+    func withPointer<Value>(_ operation: String, _ body: (OpaquePointer) throws -> Value) throws -> Value {
+        let isOpen = isClosed.withLock { closed in
+            if !closed { virConnectRef(pointer) }
+            return !closed
+        }
+        guard isOpen else { throw BackendError(.invalidState, operation, "the connection to libvirt is closed") }
+        defer { virConnectClose(pointer) }
+        return try body(pointer)
+    }
+
+    /// Runs `body` with a domain on the current thread.
+    ///
+    /// - Throws: `notFound` when there is none with this uuid, and what `body` throws.
+    func withDomain<Value>(
+        _ operation: String, _ record: MachineRecord, _ body: (OpaquePointer) throws -> Value
+    ) throws -> Value {
+        try withPointer(operation) { connection in
+            guard let domain = virDomainLookupByUUIDString(connection, record.uuid) else {
+                if lastLibvirtError(is: VIR_ERR_NO_DOMAIN) { throw record.notFound(operation) }
+                throw libvirtError(operation, "cannot look up machine '\(record.id)'")
+            }
+            defer { virDomainFree(domain) }
+            return try body(domain)
+        }
+    }
+
+    /// Closes it; machines stay as they are, their event streams end.
+    func close() async {
+        machines.loseAll(BackendError(.unavailable, "libvirt.close", "the connection to libvirt was closed"))
+        // A wedged worker is left behind: waiting for it would wedge the caller.
+        if !worker.isWedged { _ = try? await worker.call("libvirt.close") { self.closeBlocking() } }
+        worker.close()
+    }
+
+    private func closeBlocking() {
+        let first = isClosed.withLock { closed in
+            defer { closed = true }
+            return !closed
+        }
+        guard first else { return }
+        let isIdle = virConnectNumOfDomains(pointer) == 0
+        virConnectDomainEventDeregisterAny(pointer, callback)
+        virConnectClose(pointer)
+        root?.leave(isIdle: isIdle)
+    }
+}
+
+/// Runs on the event thread; `opaque` is the connection's machine table.
+private let lifecycleCallback: virConnectDomainEventCallback = { _, domain, event, detail, opaque in
+    guard let domain, let opaque else { return 0 }
+    var uuid = [CChar](repeating: 0, count: Int(VIR_UUID_STRING_BUFLEN))
+    guard virDomainGetUUIDString(domain, &uuid) == 0 else { return 0 }
+    let text = String(decoding: uuid.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    Unmanaged<MachineTable>.fromOpaque(opaque).takeUnretainedValue()
+        .lifecycle(uuid: text, event: UInt32(bitPattern: event), detail: UInt32(bitPattern: detail))
+    return 0
+}

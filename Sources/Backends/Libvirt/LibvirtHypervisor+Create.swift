@@ -1,0 +1,167 @@
+import Abstractions
+import BackendSupport
+import Clibvirt
+import Host
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+extension LibvirtHypervisor {
+    func create(_ spec: MachineSpec) async throws -> any Machine {
+        var spec = spec.withAbsolutePaths
+        try spec.validate()
+        try refuse(spec)
+        for finding in dialect.requirements() where finding.status == .bad {
+            let remedy = finding.remedy.map { "; \($0)" } ?? ""
+            throw BackendError(
+                .unavailable, "machine.create", "\(finding.subject): \(finding.detail)\(remedy)", backend: dialect.name,
+                blame: .host)
+        }
+        let emulator = try emulator()
+        let connection = try await connection()
+        if features(connection).contains(.console) {
+            spec.consoleLog = try spec.consoleLog ?? privateConsole(spec.id, connection)
+        }
+        let uuid = randomUUID()
+        let xml = try DomainXML(
+            dialect: dialect, spec: spec, uuid: uuid, emulator: emulator, console: spec.consoleLog,
+            bus: options["bus"].flatMap { DiskBus(rawValue: $0) } ?? dialect.bus(spec.boot),
+            cache: options["cache"] ?? "unsafe"
+        ).document()
+        let record = connection.machines.record(spec.id, uuid: uuid)
+        do {
+            try await connection.worker.call("machine.create") { [self, spec] in
+                try CapabilityCache.fill(connection, emulator, dialect)
+                try define(spec, xml, uuid, connection)
+            }
+        } catch {
+            // The call may have been abandoned and still succeed; what it makes then is taken away behind it.
+            connection.worker.enqueue { removeLeftover(uuid, connection) }
+            connection.machines.remove(uuid)
+            throw error
+        }
+        return LibvirtMachine(record, connection, features(connection), console: spec.consoleLog)
+    }
+
+    private func refuse(_ spec: MachineSpec) throws {
+        if case .kernel = spec.boot, !dialect.features.contains(.kernelBoot), dialect.features.contains(.executesGuests)
+        {
+            throw BackendError(.unsupported, "machine.create", "\(dialect.name) cannot boot a kernel of the host")
+        }
+        for disk in spec.disks where !dialect.formats.contains(disk.image.format) {
+            let known = dialect.formats.map(\.rawValue).joined(separator: ", ")
+            throw BackendError(
+                .unsupported, "machine.create",
+                "\(dialect.name) takes no \(disk.image.format) disk (\(disk.image.path)), only \(known)")
+        }
+    }
+
+    private func privateConsole(_ id: MachineID, _ connection: LibvirtConnection) throws -> HostPath {
+        let folder = connection.root?.consoles ?? HostEnvironment.state.appending("consoles")
+        try HostFiles.makeDirectories(folder, mode: 0o700)
+        return folder.appending("\(id).log")
+    }
+}
+
+/// Makes the domain; runs on the connection's worker.
+private func define(
+    _ spec: MachineSpec, _ xml: String, _ uuid: String, _ connection: LibvirtConnection
+) throws {
+    try connection.withPointer("machine.create") { pointer in
+        // A definition with a known name and another uuid is refused by libvirt; asking first gives the better message.
+        if let known = virDomainLookupByName(pointer, spec.id.rawValue) {
+            virDomainFree(known)
+            throw BackendError(
+                .alreadyExists, "machine.create", "there is a machine '\(spec.id)' already", blame: .caller)
+        }
+        let most = virConnectGetMaxVcpus(pointer, nil)
+        if most > 0, spec.cpus > Int(most) {
+            throw BackendError(
+                .invalidArgument, "machine.create",
+                "machine '\(spec.id)' wants \(spec.cpus) cpus, at most \(most) are to be had")
+        }
+        if connection.isLocal { try spec.checkFiles() }
+        if connection.root == nil, let scope = RunScope.current {
+            try scope.journal.append(.domain(uri: connection.uri, name: spec.id.rawValue))
+        }
+        let madeConsole = connection.isLocal ? try spec.consoleLog.map(startConsole) ?? false : false
+        guard let domain = OrphanReaper.watching({ virDomainDefineXML(pointer, xml) }) else {
+            let failure = libvirtError("machine.create", "cannot define machine '\(spec.id)'")
+            if madeConsole, let console = spec.consoleLog { unlink(console.string) }
+            throw failure
+        }
+        virDomainFree(domain)
+    }
+}
+
+/// Empties the console's file; true when it is new.
+private func startConsole(_ path: HostPath) throws -> Bool {
+    let isNew = !HostFiles.exists(path)
+    let descriptor = open(path.string, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw hostError("machine.create", "cannot write console file \(path)") }
+    close(descriptor)
+    return isNew
+}
+
+/// Takes away a domain that nobody waits for.
+private func removeLeftover(_ uuid: String, _ connection: LibvirtConnection) {
+    try? connection.withPointer("machine.create") { pointer in
+        guard let domain = virDomainLookupByUUIDString(pointer, uuid) else { return }
+        virDomainUndefine(domain)
+        virDomainFree(domain)
+    }
+}
+
+/// A random uuid, version 4 of RFC 9562.
+private func randomUUID() -> String {
+    var bytes = (0..<16).map { _ in UInt8.random(in: 0...255) }
+    bytes[6] = bytes[6] & 0x0f | 0x40
+    bytes[8] = bytes[8] & 0x3f | 0x80
+    let digits = bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }
+    let groups = [0..<4, 4..<6, 6..<8, 8..<10, 10..<16]
+    return groups.map { digits[$0].joined() }.joined(separator: "-")
+}
+
+extension MachineSpec {
+    /// The spec as a program with another working folder has to read it.
+    fileprivate var withAbsolutePaths: MachineSpec {
+        var spec = self
+        spec.disks = disks.map { disk in
+            DiskAttachment(
+                DiskImage(path: HostFiles.absolute(disk.image.path), format: disk.image.format), role: disk.role,
+                readOnly: disk.readOnly)
+        }
+        spec.consoleLog = consoleLog.map(HostFiles.absolute)
+        switch boot {
+        case .disk: break
+        case .cdrom(let image): spec.boot = .cdrom(HostFiles.absolute(image))
+        case .kernel(let boot):
+            spec.boot = .kernel(
+                KernelBoot(
+                    kernel: HostFiles.absolute(boot.kernel), initrd: boot.initrd.map(HostFiles.absolute),
+                    commandLine: boot.commandLine))
+        }
+        return spec
+    }
+
+    /// Refuses what QEMU could not open, while nothing is made yet and the reason is plain.
+    fileprivate func checkFiles() throws {
+        func check(_ path: HostPath, _ what: String, _ mode: Int32) throws {
+            guard access(path.string, mode) == 0 else {
+                throw hostError("machine.create", "machine '\(id)': cannot use \(what) \(path)")
+            }
+            guard !HostFiles.isDirectory(path) else {
+                throw BackendError(.invalidArgument, "machine.create", "machine '\(id)': \(what) \(path) is a folder")
+            }
+        }
+        for disk in disks { try check(disk.image.path, "disk", disk.readOnly ? R_OK : R_OK | W_OK) }
+        switch boot {
+        case .disk: break
+        case .cdrom(let image): try check(image, "cdrom", R_OK)
+        case .kernel(let boot):
+            try check(boot.kernel, "kernel", R_OK)
+            if let initrd = boot.initrd { try check(initrd, "initramfs", R_OK) }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+import Abstractions
+
+extension LibvirtHypervisor {
+    func prove() async throws -> [Finding] { [] }
+}

@@ -1,0 +1,173 @@
+import Abstractions
+import BackendSupport
+import Clibvirt
+import Host
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Drives the machines of one hypervisor through libvirt.
+///
+/// The connection is opened by the first call that needs it, and once.
+final class LibvirtHypervisor: Hypervisor {
+    let dialect: LibvirtDialect
+    let options: OptionValues
+
+    private struct State {
+        var opening: Task<LibvirtConnection, any Error>?
+        var isClosed = false
+    }
+    private let state = Mutex(State())
+
+    init(_ dialect: LibvirtDialect, _ options: OptionValues) {
+        self.dialect = dialect
+        self.options = options
+    }
+
+    /// The open connection.
+    ///
+    /// - Throws: `invalidState` after `close`, and what `LibvirtConnection.open` throws; the next call then tries again.
+    func connection() async throws -> LibvirtConnection {
+        let opening = try state.withLock { state in
+            guard !state.isClosed else {
+                throw BackendError(.invalidState, "libvirt.open", "the backend '\(dialect.name)' is closed")
+            }
+            if let opening = state.opening { return opening }
+            let opening = Task { [home, options] in
+                try await LibvirtConnection.open(home, root: options["root"].map { HostPath($0) })
+            }
+            state.opening = opening
+            return opening
+        }
+        do {
+            return try await opening.value
+        } catch {
+            state.withLock { if $0.opening == opening { $0.opening = nil } }
+            throw error
+        }
+    }
+
+    private var home: LibvirtDialect.Home {
+        guard let uri = options["uri"], !uri.isEmpty else { return dialect.home }
+        return .uri(uri)
+    }
+
+    /// The program that runs machines, nil where the driver has none or finds it itself.
+    ///
+    /// - Throws: `unavailable` when it is not installed.
+    func emulator() throws -> HostPath? {
+        guard let usual = dialect.emulator else { return nil }
+        if let wish = options["emulator"] {
+            guard let program = HostEnvironment.program(wish) else {
+                throw BackendError(.unavailable, "machine.create", "there is no program \(wish)", blame: .host)
+            }
+            return HostFiles.absolute(program)
+        }
+        // Behind another URI the emulator is that host's business.
+        if case .uri = home { return nil }
+        guard let program = HostEnvironment.program(usual) else {
+            throw BackendError(
+                .unavailable, "machine.create",
+                "\(usual) is not installed; on Debian: apt-get install qemu-system-x86", blame: .host)
+        }
+        return program
+    }
+
+    func info() async throws -> HypervisorInfo {
+        let connection = try await connection()
+        let emulator = try emulator()
+        return try await connection.worker.call("hypervisor.info") { [self] in
+            try CapabilityCache.fill(connection, emulator, dialect)
+            return try connection.withPointer("hypervisor.info") { pointer in
+                var version: UInt = 0
+                let known = OrphanReaper.watching { virConnectGetVersion(pointer, &version) } == 0 && version > 0
+                let hypervisor = known && dialect.emulator != nil ? "QEMU \(LibvirtRuntime.text(version)), " : ""
+                let most = virConnectGetMaxVcpus(pointer, dialect.domainType)
+                return HypervisorInfo(
+                    name: dialect.name, version: "\(hypervisor)libvirt \(LibvirtRuntime.version)",
+                    features: features(connection), diskFormats: dialect.formats, maximumCPUs: max(1, Int(most)))
+            }
+        }
+    }
+
+    /// What machines of this connection can do: a console on another host cannot be read from here.
+    func features(_ connection: LibvirtConnection) -> Set<Feature> {
+        connection.isLocal ? dialect.features : dialect.features.subtracting([.console])
+    }
+
+    func machine(_ id: MachineID) async throws -> (any Machine)? {
+        guard id.isValid else { return nil }
+        let connection = try await connection()
+        let found = try await connection.worker.call("hypervisor.machine") {
+            try connection.withPointer("hypervisor.machine") { pointer -> (MachineRecord, HostPath?)? in
+                guard let domain = virDomainLookupByName(pointer, id.rawValue) else {
+                    if lastLibvirtError(is: VIR_ERR_NO_DOMAIN) { return nil }
+                    throw libvirtError("hypervisor.machine", "cannot look up machine '\(id)'")
+                }
+                defer { virDomainFree(domain) }
+                let record = connection.machines.record(id, uuid: try uuid(of: domain))
+                return (record, try description(of: domain, "hypervisor.machine").consoleFile)
+            }
+        }
+        return found.map { LibvirtMachine($0.0, connection, features(connection), console: $0.1) }
+    }
+
+    func machines(ownedBy owner: OwnerTag) async throws -> [MachineSummary] {
+        let connection = try await connection()
+        let found = try await connection.worker.call("hypervisor.machines") {
+            try connection.withPointer("hypervisor.machines") { pointer in
+                var list: UnsafeMutablePointer<OpaquePointer?>?
+                let count = virConnectListAllDomains(pointer, &list, 0)
+                guard count >= 0 else { throw libvirtError("hypervisor.machines", "cannot list machines") }
+                defer { free(list) }
+                return (0..<Int(count)).compactMap { list?[$0] }.compactMap { domain -> MachineSummary? in
+                    defer { virDomainFree(domain) }
+                    return summary(of: domain, owner, connection)
+                }
+            }
+        }
+        return found.sorted { $0.id.rawValue < $1.id.rawValue }
+    }
+
+    func close() async {
+        let opening = state.withLock { state in
+            state.isClosed = true
+            defer { state.opening = nil }
+            return state.opening
+        }
+        if let connection = try? await opening?.value { await connection.close() }
+    }
+}
+
+/// A domain of the list; nil when it is not the owner's, or went away meanwhile.
+private func summary(
+    of domain: OpaquePointer, _ owner: OwnerTag, _ connection: LibvirtConnection
+) -> MachineSummary? {
+    guard let name = virDomainGetName(domain) else { return nil }
+    let id = MachineID(String(cString: name))
+    var (code, reason): (Int32, Int32) = (0, 0)
+    guard owner.owns(id), let uuid = try? uuid(of: domain), virDomainGetState(domain, &code, &reason, 0) == 0 else {
+        return nil
+    }
+    return MachineSummary(id: id, state: connection.machines.record(id, uuid: uuid).state(code, reason))
+}
+
+/// A domain's uuid as text.
+func uuid(of domain: OpaquePointer) throws -> String {
+    var buffer = [CChar](repeating: 0, count: Int(VIR_UUID_STRING_BUFLEN))
+    guard virDomainGetUUIDString(domain, &buffer) == 0 else {
+        throw libvirtError("libvirt.uuid", "a domain has no uuid")
+    }
+    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// What a domain's stored XML says.
+func description(of domain: OpaquePointer, _ operation: String) throws -> DomainDescription {
+    guard let text = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE.rawValue) else {
+        throw libvirtError(operation, "cannot read the description of a machine")
+    }
+    defer { free(text) }
+    return DomainDescription(String(cString: text))
+}

@@ -1,0 +1,145 @@
+import Abstractions
+import BackendSupport
+import Clibvirt
+import Host
+
+/// One domain of libvirt.
+final class LibvirtMachine: Machine {
+    let record: MachineRecord
+    let connection: LibvirtConnection
+    private let features: Set<Feature>
+    private let consoleFile: HostPath?
+
+    init(_ record: MachineRecord, _ connection: LibvirtConnection, _ features: Set<Feature>, console: HostPath?) {
+        self.record = record
+        self.connection = connection
+        self.features = features
+        consoleFile = console
+    }
+
+    var id: MachineID { record.id }
+    var console: (any ConsoleFacet)? {
+        features.contains(.console) ? LibvirtConsole(machine: self, file: consoleFile) : nil
+    }
+    var snapshots: (any SnapshotFacet)? { nil }
+    var pause: (any PauseFacet)? { features.contains(.pause) ? LibvirtPause(machine: self) : nil }
+    var disks: (any DiskHotplugFacet)? { nil }
+    var screenshot: (any ScreenshotFacet)? { nil }
+    var statistics: (any StatisticsFacet)? { features.contains(.statistics) ? LibvirtStatistics(machine: self) : nil }
+
+    func events() -> AsyncStream<MachineEvent> { record.events() }
+
+    func state() async throws -> MachineState {
+        if record.isGone { return .gone }
+        do {
+            // Not on the machine's own worker: whoever wants to know must not wait behind a call that hangs.
+            return try await connection.worker.call("machine.state") { [self] in
+                try connection.withDomain("machine.state", record) { try currentState($0, record) }
+            }
+        } catch let error as BackendError where error.code == .notFound {
+            return .gone
+        }
+    }
+
+    func start() async throws {
+        try await record.call("machine.start") { [self] in
+            try connection.withDomain("machine.start", record) { domain in
+                let now = try currentState(domain, record)
+                guard now == .defined || now == .stopped else {
+                    throw wrongState("machine.start", now, "only a defined or stopped machine starts")
+                }
+                try refuseOpenRedoLogs(domain)
+                if connection.isLocal, let scope = RunScope.current {
+                    try scope.journal.append(.process(id.rawValue))
+                }
+                guard OrphanReaper.watching({ virDomainCreate(domain) }) == 0 else { throw startFailure() }
+                record.started(connection.isLocal ? Emulator.find(id, root: connection.root) : nil)
+            }
+        }
+    }
+
+    func stop(_ mode: StopMode) async throws {
+        switch (try await presentState("machine.stop"), mode) {
+        case (.defined, _), (.stopped, _): return
+        case (.running, .graceful(let within)):
+            try await askToStop(within: within)
+        default: break
+        }
+        try await forceStop("machine.stop")
+    }
+
+    func destroy() async throws {
+        if record.isGone { return }
+        do {
+            try await forceStop("machine.destroy")
+            try await record.call("machine.destroy") { [self] in
+                try connection.withDomain("machine.destroy", record) { try undefine($0) }
+            }
+        } catch let error as BackendError where error.code == .notFound {
+            record.end(.gone)
+        }
+        if let console = consoleFile, console.parent == connection.root?.consoles || isOurs(console) {
+            try? HostFiles.removeTree(console)
+        }
+        // libvirt's own event ends the streams behind the last state; this is for a driver that sends none.
+        Task { [record, connection] in
+            try? await Task.sleep(for: .seconds(2))
+            record.end(.gone)
+            connection.machines.remove(record.uuid)
+        }
+    }
+
+    private func undefine(_ domain: OpaquePointer) throws {
+        let all =
+            VIR_DOMAIN_UNDEFINE_MANAGED_SAVE.rawValue | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA.rawValue
+            | VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA.rawValue | VIR_DOMAIN_UNDEFINE_NVRAM.rawValue
+        // Not every driver knows these flags; without them it keeps nothing that they name.
+        if virDomainUndefineFlags(domain, all) == 0 || virDomainUndefine(domain) == 0 { return }
+        throw libvirtError("machine.destroy", "cannot remove machine '\(id)'")
+    }
+
+    /// An image whose redo log waits to be applied is not the image that it will be.
+    private func refuseOpenRedoLogs(_ domain: OpaquePointer) throws {
+        guard connection.isLocal else { return }
+        for file in try description(of: domain, "machine.start").diskFiles
+        where HostFiles.exists(HostPath("\(file).redo")) {
+            throw BackendError(
+                .inUse, "machine.start",
+                "disk \(file) has an unfinished write beside it (\(file.name).redo); any `anyvisor disk ls` of the image "
+                    + "finishes it", blame: .disk)
+        }
+    }
+
+    /// Why a start failed, with what QEMU printed.
+    private func startFailure() -> BackendError {
+        var failure = libvirtError("machine.start", "cannot start machine '\(id)'")
+        if let log = connection.root?.log(of: id), let text = try? HostFiles.readText(log) {
+            failure.evidence["qemu.log"] = text.split(separator: "\n").suffix(20).joined(separator: "\n")
+        }
+        return failure
+    }
+
+    private func isOurs(_ console: HostPath) -> Bool {
+        connection.root == nil && console.parent == HostEnvironment.state.appending("consoles")
+    }
+
+    /// The state, for calls that must not be made on a machine that is gone.
+    func presentState(_ operation: String) async throws -> MachineState {
+        let state = try await state()
+        if state == .gone { throw record.notFound(operation) }
+        return state
+    }
+
+    func wrongState(_ operation: String, _ now: MachineState, _ rule: String) -> BackendError {
+        BackendError(.invalidState, operation, "machine '\(id)' is \(now.rawValue); \(rule)")
+    }
+}
+
+/// The state that libvirt reports for a domain.
+func currentState(_ domain: OpaquePointer, _ record: MachineRecord) throws -> MachineState {
+    var (code, reason): (Int32, Int32) = (0, 0)
+    guard virDomainGetState(domain, &code, &reason, 0) == 0 else {
+        throw libvirtError("machine.state", "cannot read the state of machine '\(record.id)'")
+    }
+    return record.state(code, reason)
+}
