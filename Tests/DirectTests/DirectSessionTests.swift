@@ -17,7 +17,7 @@ import Testing
         _ = try await shell(
             """
             set -e; truncate -s \(size) \(raw); echo 'start=2048, type=83' | sfdisk -q \(raw)
-            mke2fs -q -F -t ext4 \(options) -E offset=1048576 \(raw) $(( ($(stat -c %s \(raw)) - 1048576) / 4096 ))
+            mke2fs -q -F -t ext4 -b 4096 \(options) -E offset=1048576 \(raw) $(( ($(stat -c %s \(raw)) - 1048576) / 4096 ))
             qemu-img convert -O vdi \(raw) \(folder.file("disk.vdi"))
             """)
         return DiskImage(path: folder.file("disk.vdi"), format: .vdi)

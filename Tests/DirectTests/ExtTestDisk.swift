@@ -45,7 +45,7 @@ final class TestFolder {
     init() throws {
         var template = Array("/tmp/anyvisor-test-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw hostError("test", "cannot make a folder") }
-        path = HostPath(template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) })
+        path = HostPath(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
     }
 
     func file(_ name: String) -> HostPath { path.appending(name) }

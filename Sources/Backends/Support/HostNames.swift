@@ -9,7 +9,8 @@ import Host
 /// Single names in host folders, as bytes; every open here is relative to a folder's descriptor and follows no link.
 package enum HostNames {
     /// Runs `body` with the name's bytes as a C string.
-    package static func withCString<Result>(_ name: String, _ body: (UnsafePointer<CChar>) throws -> Result) rethrows -> Result
+    package static func withCString<Result>(_ name: String, _ body: (UnsafePointer<CChar>) throws -> Result) rethrows
+        -> Result
     {
         // A scalar that stands for a raw byte lies above U+100000, whose first UTF-8 byte is 0xF4.
         guard name.utf8.contains(0xF4) else { return try name.withCString(body) }
