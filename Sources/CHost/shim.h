@@ -21,6 +21,7 @@ extern void *memmem(const void *, size_t, const void *, size_t);
 extern int prctl(int, ...);
 extern int syncfs(int);
 extern long syscall(long, ...);
+extern int sync_file_range(int, off_t, off_t, unsigned int);
 extern int renameat2(int, const char *, int, const char *, unsigned int);
 
 static inline int av_prctl(int option, unsigned long value) { return prctl(option, value, 0UL, 0UL, 0UL); }
