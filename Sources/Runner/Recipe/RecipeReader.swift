@@ -1,0 +1,131 @@
+import Abstractions
+import Host
+import Yams
+
+extension Recipe {
+    /// Reads and checks a recipe's text; what depends on this host is checked by `RecipeCheck`.
+    ///
+    /// - Throws: `Problems` with everything that is wrong.
+    public init(file: HostPath) throws {
+        let reader = RecipeReader(file: file)
+        self = try reader.read()
+    }
+}
+
+/// Turns a recipe's YAML into a `Recipe`.
+struct RecipeReader {
+    let file: HostPath
+    let document: DocumentReader
+
+    init(file: HostPath) {
+        self.file = file
+        document = DocumentReader(file: file)
+    }
+
+    private static let keys = [
+        "name", "image", "machine", "hypervisor", "disk", "boot", "deadlines", "inputs", "tasks", "results",
+    ]
+
+    func read() throws -> Recipe {
+        let top = try document.top(of: file)
+        guard let fields = document.fields(top, "the recipe", known: Self.keys) else {
+            throw Problems(document.diagnostics)
+        }
+        for required in ["image", "tasks"] where fields[required] == nil {
+            document.complain(top, "the recipe has no '\(required)'")
+        }
+        var recipe = Recipe(
+            file: file, name: name(fields["name"]), image: .name(""), machine: machine(fields["machine"]),
+            hypervisor: BackendPreference(), disk: BackendPreference(), deadlines: [:], inputs: [], tasks: [],
+            results: ResultQuota(), places: [:])
+        let layer = LayerReader(document: document)
+        recipe.hypervisor = layer.preference(fields["hypervisor"], "hypervisor", &recipe.places)
+        recipe.disk = layer.preference(fields["disk"], "disk", &recipe.places)
+        recipe.deadlines = layer.deadlines(fields["deadlines"])
+        recipe.results = layer.results(fields["results"]) ?? ResultQuota()
+        boot(fields["boot"])
+        if let node = fields["image"] {
+            recipe.places["image"] = document.place(node)
+            if let image = image(node) { recipe.image = image }
+        }
+        let inputs: [Node] = fields["inputs"].map { document.list($0, "inputs") } ?? []
+        for (index, node) in inputs.enumerated() {
+            recipe.places["inputs[\(index)]"] = document.place(node)
+            // A bad input has been complained about, so the numbers cannot be looked at any more.
+            if let input = input(node) { recipe.inputs.append(input) }
+        }
+        if let node = fields["tasks"] {
+            recipe.tasks = TaskReader(document: document).tasks(node)
+        }
+        guard document.diagnostics.isEmpty else { throw Problems(document.diagnostics) }
+        return recipe
+    }
+
+    private func name(_ node: Node?) -> String {
+        guard let node else {
+            let stem = file.name.split(separator: ".").first.map(String.init) ?? "job"
+            return stem.filter { $0.isLetter || $0.isNumber || $0 == "-" || $0 == "_" || $0 == "." }
+        }
+        guard let text = document.text(node, "name") else { return "" }
+        if !TaskReader.isName(text) {
+            document.complain(node, "name '\(text)' must be letters, digits, dots, underscores and dashes, at most 64")
+        }
+        return text
+    }
+
+    private func boot(_ node: Node?) {
+        guard let node, let text = document.text(node, "boot"), text != "cold" else { return }
+        document.complain(
+            node,
+            text == "warm"
+                ? "boot 'warm' is not built yet, say 'cold'" : "boot must be one of cold, warm, not '\(text)'")
+    }
+
+    private func machine(_ node: Node?) -> MachineShape {
+        var shape = MachineShape()
+        guard let node,
+            let fields = document.fields(node, "machine", known: ["cpus", "memory", "network", "cdrom"])
+        else { return shape }
+        if let node = fields["cpus"], let cpus = document.integer(node, "cpus", in: 1...256) { shape.cpus = cpus }
+        if let node = fields["memory"], let memory = document.bytes(node, "memory") { shape.memory = memory }
+        if let node = fields["network"],
+            let network = document.word(node, "network", as: MachineSpec.NetworkPolicy.self)
+        {
+            shape.network = network
+        }
+        if let node = fields["cdrom"], let path = document.text(node, "cdrom") { shape.cdrom = local(path) }
+        return shape
+    }
+
+    private func image(_ node: Node) -> ImageReference? {
+        if case .scalar = node { return document.text(node, "image").map { .name($0) } }
+        guard let fields = document.fields(node, "image", known: ["path", "format"]) else { return nil }
+        guard let pathNode = fields["path"], let formatNode = fields["format"] else {
+            document.complain(node, "image needs a name, or both 'path' and 'format'")
+            return nil
+        }
+        guard let path = document.text(pathNode, "image path"), let format = document.text(formatNode, "image format")
+        else { return nil }
+        return .disk(DiskImage(path: local(path), format: ImageFormat(format)))
+    }
+
+    private func input(_ node: Node) -> Input? {
+        guard let fields = document.fields(node, "an input", known: ["python", "source", "file"]) else { return nil }
+        guard fields.count == 1, let (kind, value) = fields.first else {
+            document.complain(node, "an input has exactly one of python, source, file")
+            return nil
+        }
+        guard let text = document.text(value, kind) else { return nil }
+        if kind == "file" { return .file(local(text)) }
+        guard Requirement(text) != nil else {
+            document.complain(value, "'\(text)' is not a distribution such as six==1.17.0")
+            return nil
+        }
+        return kind == "python" ? .python(text) : .source(text)
+    }
+
+    /// A path of the recipe: relative ones start at its folder.
+    private func local(_ path: String) -> HostPath {
+        path.hasPrefix("/") ? HostPath(path) : HostFiles.absolute(file).parent.appending(path)
+    }
+}

@@ -1,0 +1,180 @@
+import Abstractions
+import Host
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// What each phase does, up to the moment at which the machine is off.
+extension RunSession {
+    func resolve() async throws {
+        let built: BuiltImage
+        switch recipe.image {
+        case .name(let name): built = try await runner.images.find(name) { [log] in log.note($0) }
+        case .disk(let image): built = try BuiltImage(disk: image)
+        }
+        guard recipe.machine.memory >= built.memoryMinimum else {
+            throw BackendError(
+                .invalidArgument, "resolve",
+                "image '\(built.name)' needs at least \(built.memoryMinimum) of memory, the recipe gives \(recipe.machine.memory)"
+            )
+        }
+        image = built
+        stamp = built.disk.flatMap { FileStamp($0.path) }
+        choice = try await hypervisors.next(for: built, cpus: recipe.machine.cpus)
+    }
+
+    func fetch() async throws {
+        guard let image else { return }
+        let fetcher = InputFetcher(cache: runner.cache, work: scope.work, run: scope.id, journal: scope.journal)
+        let fetched = try await fetcher.fetch(recipe.inputs, for: image) { [log] in log.note($0) }
+        let files = recipe.inputs.compactMap { input -> HostPath? in
+            guard case .file(let path) = input else { return nil }
+            return path
+        }
+        inputs = files + fetched
+    }
+
+    func prepare() async throws {
+        let job = try await JobFolder.write(
+            recipe, attempt: scope.id, inputs: inputs, to: scope.work.appending("job"))
+        disk = try await IODisk.make(
+            at: scope.work.appending("io.raw"), job: job.size, results: recipe.results.size.bytes)
+        self.job = job
+    }
+
+    func upload() async throws {
+        guard let disk, let job else { return }
+        let progress = progress("upload")
+        let done = try await disks.perform("upload", on: disk.image, .readWrite) { filesystem, session in
+            guard let writable = filesystem.writable else {
+                throw BackendError(.unsupported, "upload", "cannot write")
+            }
+            _ = try await writable.copyIn(
+                job.path, to: "/job", options: CopyInOptions(uid: 0, gid: 0), progress: progress)
+            try await session.commit()
+        }
+        copies["upload"] = done.backend
+        try HostFiles.removeTree(job.path)
+    }
+
+    /// A disposable disk in a format of the chosen hypervisor; an image without a disk needs none.
+    func makeOverlay() async throws {
+        guard let base = image?.disk, let choice else { return }
+        try dropOverlay()
+        overlay = try await runner.overlay(base, scope.work, choice.info.diskFormats)
+    }
+
+    func boot() async throws {
+        while true {
+            guard let choice, let image else { return }
+            do {
+                try await launch(on: choice)
+                break
+            } catch {
+                let known = BackendError.wrapping(error, "boot").named(choice.descriptor.name)
+                guard known.code.fallsThrough, !Task.isCancelled else { throw known }
+                // Before the guest ran, so the next hypervisor starts from the same disks.
+                await silenceMachine()
+                await forgetMachine()
+                await hypervisors.reject(choice, known)
+                self.choice = nil
+                self.choice = try await hypervisors.next(for: image, cpus: recipe.machine.cpus)
+                try await makeOverlay()
+            }
+        }
+        try await watch?.untilReady()
+        switch await watch?.ending {
+        case .late(let reason)?:
+            throw BackendError(.timeout, "boot", reason, blame: .guest, evidence: await evidence())
+        case .lost(let error)?: throw error
+        case .off(let state)? where await watch?.readyAt == nil:
+            // A machine without a console tells nothing before its results are read.
+            guard machine?.console != nil || HostFiles.exists(consoleLog) else { break }
+            throw BackendError(
+                .internal, "boot",
+                "the machine ended (\(state.rawValue)) before its guest was ready"
+                    + (await watch?.agentError).map { ": \($0)" }.orEmpty, blame: .guest, evidence: await evidence())
+        default: break
+        }
+    }
+
+    private func launch(on choice: HypervisorChain.Choice) async throws {
+        guard let image, let disk, let job else { return }
+        let id = MachineID("\(scope.owner)1")
+        var attachments = [DiskAttachment(disk.image, role: .io)]
+        if let overlay { attachments.insert(DiskAttachment(overlay, role: .system), at: 0) }
+        let boot: MachineSpec.BootSource =
+            if let iso = recipe.machine.cdrom { .cdrom(iso) } else if let kernel = image.kernel { .kernel(kernel) } else
+            {
+                .disk
+            }
+        let spec = MachineSpec(
+            id: id, cpus: recipe.machine.cpus, memory: recipe.machine.memory, boot: boot, disks: attachments,
+            network: recipe.machine.network, consoleLog: consoleLog)
+        try spec.validate()
+        try scope.journal.append(.process(id.rawValue))
+        let machine = try await choice.hypervisor.create(spec)
+        self.machine = machine
+        let tail = ConsoleTail(
+            log: consoleLog, facet: machine.console, copy: report.draft.appending("console.log"))
+        let watch = MachineWatch(
+            machine, tasks: recipe.tasks, token: job.token, console: tail, deadlines: deadlines, log: log)
+        self.watch = watch
+        await watch.begin()
+        try await machine.start()
+        await watch.markStarted()
+    }
+
+    var consoleLog: HostPath { scope.work.appending("console.log") }
+
+    /// Follows the tasks to the machine's end.
+    ///
+    /// - Throws: when the backend is lost, or the agent could not do its job.
+    func untilOff() async throws {
+        guard let watch else { return }
+        let ending = try await watch.untilEnd()
+        let agentError = await watch.agentError
+        log.add(.machineEnd) {
+            switch ending {
+            case .off(let state): $0.status = state.rawValue
+            case .late: $0.status = "late"
+            case .lingering: $0.status = "lingering"
+            case .lost: $0.status = "lost"
+            }
+        }
+        switch ending {
+        case .late(let reason): note("\(reason); the machine was stopped")
+        case .lingering:
+            note("the guest said it was done and did not power off; the machine was stopped")
+        case .lost(let error): throw error
+        case .off:
+            if let agentError, await !watch.isDone {
+                throw BackendError(
+                    .internal, "tasks", "the agent in the guest gave up: \(agentError)", blame: .guest,
+                    evidence: await evidence())
+            }
+            if await !watch.isDone, machine?.console != nil { note("the machine ended before the tasks were over") }
+        }
+    }
+
+    func progress(_ phase: String) -> ProgressSink {
+        ProgressSink { [log] progress in
+            log.add(.progress) {
+                $0.phase = phase
+                $0.bytes = progress.bytes
+            }
+        }
+    }
+
+    /// The end of the console, for an error.
+    func evidence() async -> [String: String] {
+        let path = report.draft.appending("console.log")
+        guard let bytes = try? HostFiles.read(path, limit: Int(ConsoleTail.keep) + 1) else { return [:] }
+        return ["console": String(decoding: bytes.suffix(4096), as: UTF8.self)]
+    }
+}
+
+extension String? {
+    fileprivate var orEmpty: String { self ?? "" }
+}

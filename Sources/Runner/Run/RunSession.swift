@@ -1,0 +1,246 @@
+import Abstractions
+import Host
+import Synchronization
+
+/// One run from its first phase to its last. `RunSession+Phases` says what each phase does.
+actor RunSession {
+    let runner: Runner
+    let recipe: Recipe
+    let options: RunOptions
+    let scope: RunScope
+    let log: EventLog
+    let deadlines: Deadlines
+    let report: ReportFolder
+    let hypervisors: HypervisorChain
+    let disks: DiskChain
+    let rejections: Rejections
+
+    // What the phases made so far.
+    var image: BuiltImage?
+    var stamp: FileStamp?
+    var inputs: [HostPath] = []
+    var job: JobFolder?
+    var disk: IODisk?
+    var choice: HypervisorChain.Choice?
+    var overlay: DiskImage?
+    var machine: (any Machine)?
+    var watch: MachineWatch?
+    var harvest: ResultCollector.Harvest?
+    var copies: [String: RunResult.BackendRecord] = [:]
+    var notes: [String] = []
+
+    private var phases: [RunResult.PhaseRecord] = []
+    private let startedMs = EventLog.now
+
+    init(
+        _ runner: Runner, _ recipe: Recipe, _ options: RunOptions, _ scope: RunScope,
+        _ observer: @escaping @Sendable (RunEvent) -> Void
+    ) throws {
+        let configuration = runner.configuration
+        let hypervisor = BackendPreference(prefer: options.hypervisors).over(
+            recipe.hypervisor.over(configuration.hypervisor))
+        let disk = BackendPreference(prefer: options.disks).over(recipe.disk.over(configuration.disk))
+        let deadlines = configuration.deadlines.merging(recipe.deadlines)
+        let hypervisorCandidates = try Candidates(hypervisor, .hypervisor, runner.registry)
+        let diskCandidates = try Candidates(disk, .disk, runner.registry)
+        let log = EventLog(attempt: scope.id, observer: observer)
+        let rejections = Rejections(log, hypervisorCandidates.missing + diskCandidates.missing)
+        self.runner = runner
+        self.recipe = recipe
+        self.options = options
+        self.scope = scope
+        self.log = log
+        self.deadlines = deadlines
+        self.rejections = rejections
+        report = try ReportFolder(options.report, run: scope.id, journal: scope.journal)
+        hypervisors = HypervisorChain(hypervisorCandidates, patience: deadlines[.call] * 2) {
+            rejections.add(.hypervisor, $0.name, $1)
+        }
+        disks = DiskChain(diskCandidates) { rejections.add(.disk, $0.name, $1) }
+        try log.keep(in: report.draft.appending("events.jsonl"))
+    }
+
+    /// Everything, cleanup included.
+    func run() async -> RunOutcome {
+        log.add(.runStart) { [recipe] in $0.message = recipe.name }
+        var failure: BackendError?
+        do {
+            try await body()
+        } catch {
+            failure = BackendError.wrapping(error, "run")
+        }
+        let begun = failure
+        // A task of its own, so that cancelling the run does not cancel its cleanup.
+        return await Task { await self.finish(begun) }.value
+    }
+
+    private func body() async throws {
+        try await phase(.resolve) { try await self.resolve() }
+        try await phase(.fetch) { try await self.fetch() }
+        try await phase(.prepare) { try await self.prepare() }
+        try await phase(.upload) { try await self.upload() }
+        try await phase(.snapshot) { try await self.makeOverlay() }
+        // The watch keeps these two deadlines itself; what is over it are calls that hang.
+        try await phase(.boot, slack: .seconds(2) + deadlines[.call]) { try await self.boot() }
+        try await phase(.tasks, slack: deadlines[.powerOff] + deadlines[.call]) { try await self.untilOff() }
+        try await phase(.download) { try await self.download() }
+    }
+
+    /// One timed step: journaled before it makes anything, abandoned at its deadline.
+    func phase(
+        _ key: Deadlines.Key, slack: Duration = .zero, _ step: @escaping @Sendable () async throws -> Void
+    ) async throws {
+        let name = key.rawValue
+        try Task.checkCancellation()
+        try scope.journal.append(.phase(name))
+        rejections.enter(name)
+        log.add(.phaseStart) { $0.phase = name }
+        let begin = ContinuousClock.now
+        let startMs = log.elapsedMs
+        let limit = deadlines[key] + slack
+        var failure: BackendError?
+        do {
+            let late = BackendError(.timeout, name, "phase '\(name)' was not over within \(limit.inSeconds) s")
+            try await abandoning(at: begin + limit, late, step)
+        } catch {
+            failure = BackendError.wrapping(error, name)
+        }
+        let ms = begin.duration(to: .now).milliseconds
+        let status = failure?.code.rawValue ?? "ok"
+        phases.append(.init(name: name, startMs: startMs, ms: ms, status: status))
+        log.add(.phaseEnd) {
+            $0.phase = name
+            $0.status = status
+            $0.ms = ms
+        }
+        if let failure { throw failure }
+    }
+
+    /// Gets out what there is, puts everything back, and writes the result.
+    private func finish(_ begun: BackendError?) async -> RunOutcome {
+        var failure = begun
+        await silenceMachine()
+        let wasReady = await watch?.readyAt != nil
+        if let begun, begun.code != .cancelled, harvest == nil, wasReady, disk != nil {
+            // The run failed with the machine, not with the results: what was synced is still there.
+            do {
+                try await phase(.download) { try await self.download() }
+            } catch {
+                note("the results could not be read: \(BackendError.wrapping(error, "download").message)")
+            }
+        }
+        for (key, step) in [
+            (Deadlines.Key.rollback, { @Sendable in try await self.rollback() }),
+            (.release, { @Sendable in try await self.release() }),
+        ] {
+            do {
+                try await phase(key, step)
+            } catch {
+                let known = BackendError.wrapping(error, key.rawValue)
+                failure = failure.map { $0.caused(by: known) } ?? known
+            }
+        }
+        return await outcome(failure)
+    }
+
+    private func outcome(_ failure: BackendError?) async -> RunOutcome {
+        var failure = failure
+        var result = await makeResult(failure)
+        log.add(.runEnd) {
+            $0.status = result.status.rawValue
+            $0.ms = result.ms
+        }
+        if result.exitCode == ExitCode.usage {
+            report.drop()
+            return RunOutcome(result: nil, exitCode: ExitCode.usage, report: nil, error: failure)
+        }
+        do {
+            try await writeReport(result)
+        } catch {
+            let known = BackendError.wrapping(error, "report")
+            failure = failure.map { $0.caused(by: known) } ?? known
+            result.status = .error
+            result.error = failure
+            result.exitCode = ExitCode.infrastructure
+            report.drop()
+            return RunOutcome(result: result, exitCode: result.exitCode, report: nil, error: failure)
+        }
+        return RunOutcome(result: result, exitCode: result.exitCode, report: report.target, error: result.error)
+    }
+
+    private func makeResult(_ failure: BackendError?) async -> RunResult {
+        let tasks = await taskResults()
+        var result = RunResult(
+            name: recipe.name, attempt: scope.id, status: .passed, exitCode: ExitCode.passed,
+            simulated: choice?.info.features.contains(.simulated) ?? false, error: failure, startedMs: startedMs,
+            ms: log.elapsedMs, recipe: .init(file: recipe.file.string, sha256: await sha256(recipe.file)),
+            image: image.map { .init(name: $0.name, identity: $0.identity) },
+            hypervisor: choice.map { .init(name: $0.descriptor.name, version: $0.info.version) }, disk: copies,
+            rejections: rejections.all, phases: phases, tasks: tasks, guest: harvest?.guest ?? [:],
+            inputs: inputs.map(\.name), notes: notes, refused: harvest?.refused.refusedCount ?? 0,
+            host: HostRecord.values)
+        if let failure {
+            result.exitCode = ExitCode.of(failure)
+            result.status = failure.code == .cancelled ? .interrupted : .error
+        } else if !tasks.allSatisfy({ $0.status == .success }) {
+            result.exitCode = ExitCode.failed
+            result.status = .failed
+        } else if result.simulated && !options.allowSimulated {
+            result.exitCode = ExitCode.infrastructure
+            result.status = .error
+            result.error = BackendError(
+                .unsupported, "run",
+                "all tasks passed, but hypervisor '\(choice?.info.name ?? "")' only simulates guests; "
+                    + "--allow-simulated lets that count")
+        }
+        return result
+    }
+
+    private func taskResults() async -> [TaskResult] {
+        let times = await watch?.taskMs ?? [:]
+        let found = harvest?.tasks ?? []
+        return recipe.tasks.enumerated().map { index, task in
+            var result = found.first { $0.id == task.id } ?? .missing(index + 1, task.id)
+            result.hostMs = times[task.id]
+            return result
+        }
+    }
+
+    private func sha256(_ path: HostPath) async -> String? {
+        let outcome = try? await Tool.run("sha256sum", ["--", path.string], deadline: .seconds(10))
+        return outcome?.text.split(separator: " ").first.map(String.init)
+    }
+
+    func note(_ message: String) {
+        notes.append(message)
+        log.note(message)
+    }
+}
+
+/// The backends that were given up, with the phase in which it happened.
+final class Rejections: Sendable {
+    private let log: EventLog
+    private let state: Mutex<(all: [Rejection], phase: String)>
+
+    init(_ log: EventLog, _ missing: [Rejection]) {
+        self.log = log
+        state = Mutex((missing, "resolve"))
+    }
+
+    var all: [Rejection] { state.withLock { $0.all } }
+
+    func enter(_ phase: String) { state.withLock { $0.phase = phase } }
+
+    func add(_ kind: BackendKind, _ name: String, _ error: BackendError) {
+        let phase = state.withLock {
+            $0.all.append(Rejection(kind: kind, backend: name, during: $0.phase, error: error, afterMs: log.elapsedMs))
+            return $0.phase
+        }
+        log.add(.rejected) {
+            $0.phase = phase
+            $0.backend = name
+            $0.status = error.code.rawValue
+            $0.message = error.message
+        }
+    }
+}
