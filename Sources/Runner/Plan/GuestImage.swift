@@ -3,7 +3,7 @@ import FoundationEssentials
 import Host
 
 /// An image as it lies in a folder of this host: files and `image.json`.
-public struct BuiltImage: Sendable, Hashable {
+public struct GuestImage: Sendable, Hashable {
     /// Its name.
     public var name: String
     /// What tells one build from another: the hash of what it was built from, or size and time of a user's file.
@@ -91,12 +91,12 @@ public struct ImageSource: Sendable {
     /// Names that `find` knows, for messages.
     public var names: @Sendable () -> [String]
     /// The built image of this name, built now when it is not there; may take minutes.
-    public var find: @Sendable (_ name: String, _ note: @escaping @Sendable (String) -> Void) async throws -> BuiltImage
+    public var find: @Sendable (_ name: String, _ note: @escaping @Sendable (String) -> Void) async throws -> GuestImage
 
     /// Wraps both functions.
     public init(
         names: @escaping @Sendable () -> [String],
-        find: @escaping @Sendable (String, @escaping @Sendable (String) -> Void) async throws -> BuiltImage
+        find: @escaping @Sendable (String, @escaping @Sendable (String) -> Void) async throws -> GuestImage
     ) {
         self.names = names
         self.find = find
