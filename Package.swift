@@ -55,7 +55,7 @@ let package = Package(
         library("PluginKit", "PluginKit", ["Abstractions", "Host"]),
         library(
             "Runner", "Runner", ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")]),
-        library("ConformanceKit", "ConformanceKit", ["Abstractions", "Host"]),
+        library("ConformanceKit", "ConformanceKit", ["Abstractions", "Host", "BackendSupport"]),
 
         cLibrary("Clibvirt", pkgConfig: "libvirt", apt: "libvirt-dev"),
         cLibrary("CGuestfs", pkgConfig: "libguestfs", apt: "libguestfs-dev"),
