@@ -92,7 +92,7 @@ let package = Package(
         tests("DirectTests", ["Host", "BackendSupport", "VirtualDisk", "DirectBackend"]),
         tests("VDFuseTests", ["Host", "VirtualDisk", "VDFuseBackend"]),
         tests("GuestFSTests", ["Host", "VirtualDisk", "GuestFSBackend"]),
-        tests("LibvirtTests", ["Host", "LibvirtBackend"]),
+        tests("LibvirtTests", ["Host", "BackendSupport", "LibvirtBackend", "Clibvirt"]),
         tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend"]),
         tests("CommandTests", ["Host"]),
         tests(
