@@ -89,6 +89,19 @@ struct PluginServiceTests {
         #expect(gone.contains("notFound"))
     }
 
+    @Test("a plugin's environment has nothing but what is named")
+    func environment() {
+        let allowed: Set = [
+            "PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "LC_ALL", "XDG_RUNTIME_DIR", "XDG_STATE_HOME",
+            "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "SSH_AUTH_SOCK",
+        ]
+        let names = PluginLaunch(name: "x", program: "/x", arguments: []).environment.keys
+        #expect(
+            names.filter { !allowed.contains($0) && $0.prefix(9) != "ANYVISOR_" && $0.prefix(11) != "LIBGUESTFS_" }
+                == [])
+        #expect(names.contains("ANYVISOR_PLUGIN") && names.contains("ANYVISOR_PLUGIN_INSTANCE"))
+    }
+
     private func kernel() -> MachineSpec.KernelBoot {
         MachineSpec.KernelBoot(kernel: "/proc/self/exe", initrd: nil, commandLine: "")
     }
