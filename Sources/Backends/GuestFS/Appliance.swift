@@ -73,6 +73,20 @@ enum Appliance {
         processes(using: socket).contains { ProcessIdentity.isStopped($0.pid) }
     }
 
+    /// The folder of the sockets to the appliance: as root the library makes it in `/tmp`, whatever it is told, and only QEMU's
+    /// command line tells its name. Nil before QEMU runs.
+    static func socketFolder(using socket: HostPath) -> HostPath? {
+        for process in processes(using: socket) {
+            let command = (try? HostFiles.readText(HostPath("/proc/\(process.pid)/cmdline"))) ?? ""
+            for word in command.split(separator: "\0") where word.hasSuffix("id=channel0") {
+                for part in word.split(separator: ",") where part.hasPrefix("path=/tmp/libguestfs") {
+                    return HostPath(String(part.dropFirst(5))).parent
+                }
+            }
+        }
+        return nil
+    }
+
     private static func processes(using socket: HostPath) -> [ProcessIdentity] {
         HostFiles.names(in: "/proc").compactMap { Int32($0) }.filter { $0 != getpid() }.compactMap { pid in
             guard let command = try? HostFiles.readText(HostPath("/proc/\(pid)/cmdline")),

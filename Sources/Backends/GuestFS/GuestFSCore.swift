@@ -107,7 +107,18 @@ final class GuestFSCore: @unchecked Sendable {
         try guest.check(guestfs_sync(guest.pointer), "disk.commit", "the appliance could not write everything")
     }
 
+    /// Starts the appliance. The library's errors hide their cause unless it is verbose: so a start that failed is done again like that.
     private func launch() throws -> GuestHandle {
+        let begun = ContinuousClock.now
+        do {
+            return try launch(verbose: false)
+        } catch {
+            guard ContinuousClock.now - begun < .seconds(20), !isOver else { throw error }
+            return try launch(verbose: true)
+        }
+    }
+
+    private func launch(verbose: Bool) throws -> GuestHandle {
         let cache = Appliance.cache
         try HostFiles.makeDirectories(cache)
         try RunScope.current?.journal.append(.process("libguestfs appliance"))
@@ -115,11 +126,14 @@ final class GuestFSCore: @unchecked Sendable {
         var environment = ["XDG_RUNTIME_DIR": shortFolder.string]
         environment["LIBGUESTFS_PATH"] = HostEnvironment.variable("LIBGUESTFS_PATH")
         environment["LIBGUESTFS_HV"] = HostEnvironment.variable("LIBGUESTFS_HV")
-        let guest = try GuestHandle(environment: environment)
+        let guest = try GuestHandle(environment: environment, verbose: verbose)
         handle.withLock { $0 = guest }
         do {
             try configure(guest, cache)
-            guard guestfs_launch(guest.pointer) == 0 else {
+            let watch = SocketFolderWatch(socket)
+            let result = guestfs_launch(guest.pointer)
+            watch.end()
+            guard result == 0 else {
                 let text = guestfs_last_error(guest.pointer).map { String(cString: $0) } ?? "no reason given"
                 throw BackendError(
                     .crashed, "disk.filesystem", "the appliance did not start", retry: .reopen,
@@ -127,6 +141,7 @@ final class GuestFSCore: @unchecked Sendable {
                         domain: "libguestfs", code: Int(guestfs_last_errno(guest.pointer)), text: text),
                     evidence: ["appliance": guest.logTail])
             }
+            guest.forgetLog()
             return guest
         } catch {
             handle.withLock { $0 = nil }

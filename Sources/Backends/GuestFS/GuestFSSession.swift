@@ -68,13 +68,8 @@ final class GuestFSSession: DiskSession {
             onClose(self)
         }
         if worker.isWedged { free() }
-        do {
-            try await CallDeadline.$current.withValue(.now + .seconds(10)) {
-                try await worker.call("disk.close") { [core] in core.close() }
-            }
-        } catch {
-            free()
-        }
+        let isDone = await worker.cleanUp(within: .seconds(10)) { [core] in core.close() }
+        if !isDone { free() }
         let folders = folders
         let result = await onOwnThread {
             Result { for folder in folders { try RunScope.removeProcessFolder(folder) } }

@@ -10,7 +10,7 @@ import Synchronization
 
 /// A libguestfs handle; all calls but `cancel` come from one thread, and block.
 ///
-/// The library's text hides causes unless debugging is on: so it is on, and the end of its log goes into each error.
+/// The end of what the appliance's console and QEMU said goes into each error whose cause the library does not tell.
 final class GuestHandle: @unchecked Sendable {
     // Confined to the session's worker, but for `cancel`, which the library allows from any thread, and the log, which has a lock.
     let pointer: OpaquePointer
@@ -18,15 +18,17 @@ final class GuestHandle: @unchecked Sendable {
 
     /// Makes a handle; starts nothing.
     ///
-    /// - Parameter environment: what the library may see of it.
-    init(environment: [String: String]) throws {
+    /// - Parameters:
+    ///   - environment: what the library may see of it.
+    ///   - verbose: the appliance tells all it does, two lines for every 8 KiB: to find out why it does not start.
+    init(environment: [String: String], verbose: Bool = false) throws {
         guard let pointer = av_guestfs_create() else {
             throw BackendError(.unavailable, "guestfs", "libguestfs makes no handle", blame: .host)
         }
         self.pointer = pointer
         guestfs_set_error_handler(pointer, nil, nil)
         withStrings(environment.map { "\($0.key)=\($0.value)" }) { _ = guestfs_parse_environment_list(pointer, $0) }
-        guestfs_set_verbose(pointer, 1)
+        guestfs_set_verbose(pointer, verbose ? 1 : 0)
         guestfs_set_event_callback(
             pointer,
             { _, opaque, _, _, _, text, count, _, _ in
@@ -45,11 +47,14 @@ final class GuestHandle: @unchecked Sendable {
     /// The end of what library and appliance said.
     var logTail: String { String(decoding: log.withLock { $0 }, as: UTF8.self) }
 
+    /// Drops what was said so far.
+    func forgetLog() { log.withLock { $0 = [] } }
+
     /// Whether the appliance answers.
     var isReady: Bool { guestfs_is_ready(pointer) == 1 }
 
     private func keep(_ bytes: UnsafeRawBufferPointer) {
-        log.withLock { $0 = Array(($0 + bytes).suffix(4096)) }
+        log.withLock { $0 = Array(($0 + bytes).suffix(2048)) }
     }
 
     // MARK: - Errors
