@@ -52,7 +52,7 @@ extension DiskCases {
         },
         state("sessions", "a closed session does not write and does not commit", needs: [.write]) { context in
             let image = try await context.image()
-            let before = try await context.fingerprint(image)
+            let before = try await context.sight(image)
             let session = try await context.backend.open(image, .readWrite)
             let filesystem = try await firstFilesystem(session, context.info)
             let writable = try required(filesystem.writable, "writable")
@@ -61,7 +61,7 @@ extension DiskCases {
                 try await writable.makeDirectory("/late", parents: false)
             }
             try await expectError(.invalidState, from: "commit") { try await session.commit() }
-            try expectEqual(try await context.fingerprint(image), before, "fingerprint")
+            try await context.expectSight(image, before)
         },
         state("sessions", "two readers run beside each other") { context in
             let image = try await context.image()

@@ -59,6 +59,37 @@ public struct DiskContext: Sendable {
             ?? ""
     }
 
+    /// Everything that a fresh session sees: names, metadata, and the content of small files.
+    ///
+    /// The bytes of the image may differ where no file is, since new data goes to free blocks before the commit.
+    func sight(_ image: DiskImage) async throws -> [String] {
+        try await with(image, .readOnly) { _, filesystem in
+            var lines: [String] = []
+            var pending: [GuestPath] = [.root]
+            while let folder = pending.popLast() {
+                for entry in try await entries(folder, in: filesystem) {
+                    let path = folder.appending(entry.name)
+                    var line = "\(path) \(entry.stat)"
+                    if entry.stat.kind == .directory, !path.rawValue.hasPrefix("/deep/d") { pending.append(path) }
+                    if entry.stat.kind == .file, (1...100_000).contains(entry.stat.size.bytes) {
+                        line += " \(try await content(path, in: filesystem).hashValue)"
+                    }
+                    lines.append(line)
+                }
+            }
+            return lines.sorted()
+        }
+    }
+
+    /// - Throws: `ConformanceFailure` that names the first difference.
+    func expectSight(_ image: DiskImage, _ before: [String]) async throws {
+        let after = try await sight(image)
+        let lost = Set(before).subtracting(after).sorted().first
+        let new = Set(after).subtracting(before).sorted().first
+        try expect(after == before, "was \(lost ?? "nothing"), is \(new ?? "nothing")")
+        if fixture.isExt { try await ExtOracle(image, folder: folder).checkClean() }
+    }
+
     /// A host file with this content, in the case's folder.
     func hostFile(_ name: String, _ bytes: [UInt8]) throws -> HostPath {
         let path = folder.appending(name)
