@@ -93,7 +93,7 @@ let package = Package(
         tests("VDFuseTests", ["Host", "VirtualDisk", "VDFuseBackend"]),
         tests("GuestFSTests", ["Host", "VirtualDisk", "GuestFSBackend"]),
         tests("LibvirtTests", ["Host", "BackendSupport", "LibvirtBackend", "Clibvirt"]),
-        tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend"]),
+        tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend", "DirectBackend"]),
         tests("CommandTests", ["Host"]),
         tests(
             "ConformanceTests",
