@@ -33,7 +33,6 @@ extension PluginProcess {
         }
     }
 
-
     /// Kills it and all that it started: TERM, then KILL; returns when it is gone, or cannot be killed.
     func kill(_ verdict: BackendError) async {
         condemn(verdict)

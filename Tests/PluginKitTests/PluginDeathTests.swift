@@ -57,6 +57,19 @@ struct PluginDeathTests {
         #expect(isGone)
     }
 
+    @Test("what a stopped plugin says in its last moments is no answer")
+    func lastWords() async throws {
+        let (error, _, isGone) = try await misbehave(
+            """
+            data = {"code": "cancelled", "message": "cancelled by the caller"}
+            answer = lambda *_: send(id=request["id"], error={"code": -32000, "message": "cancelled", "data": data})
+            signal.signal(signal.SIGTERM, answer)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            """, deadline: .milliseconds(300))
+        #expect(error?.code == .timeout)
+        #expect(isGone)
+    }
+
     @Test("stopped and deaf: requests that fill its pipe hold nobody up")
     func stoppedWithAFullPipe() async throws {
         let plugin = try ScriptedPlugin(check: "os.kill(os.getpid(), signal.SIGSTOP)")
