@@ -13,21 +13,22 @@ final class LibvirtConnection: @unchecked Sendable {
     // The pointer is libvirt's own counted object, which is safe between threads.
     private let pointer: OpaquePointer
     /// The worker for what concerns no single machine.
-    let worker: BlockingWorker
+    let worker: LibvirtWorker
     /// The root of the embedded driver, nil for any other.
     let root: EmbeddedRoot?
     /// What the connection was opened with.
     let uri: String
     /// The machines that were seen through it.
-    let machines = MachineTable()
+    let machines: MachineTable
     private let isClosed = Mutex(false)
     private let callback: Int32
 
-    private init(pointer: OpaquePointer, worker: BlockingWorker, root: EmbeddedRoot?, uri: String) throws {
+    private init(pointer: OpaquePointer, worker: LibvirtWorker, root: EmbeddedRoot?, uri: String) throws {
         self.pointer = pointer
         self.worker = worker
         self.root = root
         self.uri = uri
+        machines = MachineTable(marks: root?.started)
         let table = Unmanaged.passRetained(machines)
         callback = av_register_lifecycle(
             pointer, lifecycleCallback, table.toOpaque(),
@@ -50,32 +51,25 @@ final class LibvirtConnection: @unchecked Sendable {
     /// - Parameter home: an URI, or the embedded driver in `root`.
     /// - Throws: `unavailable`, `permissionDenied`, `inUse`, or what libvirt says.
     static func open(_ home: LibvirtDialect.Home, root wish: HostPath?) async throws -> LibvirtConnection {
-        let worker = BlockingWorker("the connection to libvirt")
+        let worker = LibvirtWorker("the connection to libvirt")
         // A connection that opens after its caller has given up belongs to nobody.
-        let late = Mutex<(abandoned: Bool, connection: LibvirtConnection?)>((false, nil))
+        let late = Mutex<LibvirtConnection?>(nil)
         do {
             return try await worker.call("libvirt.open") {
                 let connection = try openBlocking(home, wish, worker)
-                let abandoned = late.withLock { late in
-                    late.connection = connection
-                    return late.abandoned
-                }
-                if abandoned { connection.closeBlocking() }
+                late.withLock { $0 = connection }
                 return connection
+            } abandoned: {
+                late.withLock { $0 }?.closeBlocking()
             }
         } catch {
-            let opened = late.withLock { late in
-                late.abandoned = true
-                return late.connection
-            }
-            worker.enqueue { opened?.closeBlocking() }
             worker.close()
             throw error
         }
     }
 
     private static func openBlocking(
-        _ home: LibvirtDialect.Home, _ wish: HostPath?, _ worker: BlockingWorker
+        _ home: LibvirtDialect.Home, _ wish: HostPath?, _ worker: LibvirtWorker
     ) throws -> LibvirtConnection {
         switch home {
         case .uri(let uri):
@@ -134,8 +128,7 @@ final class LibvirtConnection: @unchecked Sendable {
     /// Closes it; machines stay as they are, their event streams end.
     func close() async {
         machines.loseAll(BackendError(.unavailable, "libvirt.close", "the connection to libvirt was closed"))
-        // A wedged worker is left behind: waiting for it would wedge the caller.
-        if !worker.isWedged { _ = try? await worker.call("libvirt.close") { self.closeBlocking() } }
+        _ = try? await worker.call("libvirt.close") { self.closeBlocking() }
         worker.close()
     }
 
