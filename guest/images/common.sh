@@ -28,10 +28,11 @@ begin() {
     out=${out%/}
     parent=${out%/*}
     mkdir -p "${parent:-/}"
-    work=$(mktemp -d "$parent/.$image-build.XXXXXX")
+    sweep
+    work=$(mktemp -d "$parent/.$image-build.$$.XXXXXX")
     # Subordinate users (mmdebstrap --mode=unshare) must be able to pass.
     chmod 755 "$work"
-    trap 'tidy' EXIT
+    trap 'remove_tree "$work"' EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -45,8 +46,18 @@ begin() {
     export SOURCE_DATE_EPOCH
 }
 
-tidy() {
-    rm -rf "$work" 2>/dev/null || { command -v as_mapped_root >/dev/null && as_mapped_root rm -rf "$work"; } || true
+# Removes what builds of this image left here that were killed: their process number is in the folder's name.
+sweep() {
+    for left in "$parent/.$image-build."*; do
+        [ -d "$left" ] && [ -O "$left" ] || continue
+        builder=${left#"$parent/.$image-build."}
+        kill -0 "${builder%%.*}" 2>/dev/null || remove_tree "$left"
+    done
+}
+
+# A tree of mmdebstrap's, built by an ordinary user, belongs to other numbers and can only be removed from a name space.
+remove_tree() {
+    rm -rf "$1" 2>/dev/null || unshare --map-auto --map-root-user rm -rf "$1" 2>/dev/null || rm -rf "$1" || true
 }
 
 # finish: image.json stands in $files; the folder takes its place, whole.
