@@ -1,5 +1,6 @@
 import Abstractions
 import Clibvirt
+import Host
 import Testing
 
 @testable import LibvirtBackend
@@ -72,6 +73,19 @@ struct MachineRecordTests {
         var seen: [MachineEvent] = []
         for await event in events { seen.append(event) }
         #expect(seen == [.state(.running), .state(.stopped), .gone])
+    }
+
+    @Test("a later process knows that a machine was started, until it is gone")
+    func mark() throws {
+        let folder = try RunScope.makeProcessFolder("libvirt-test")
+        defer { try? HostFiles.removeTree(folder) }
+        let first = MachineTable(marks: folder).record("anyvisor-x-1", uuid: "u")
+        #expect(first.state(off, 0) == .defined)
+        first.started(nil)
+        let second = MachineTable(marks: folder).record("anyvisor-x-1", uuid: "u")
+        #expect(second.state(off, 0) == .stopped)
+        second.end(.gone)
+        #expect(HostFiles.names(in: folder).isEmpty)
     }
 
     @Test("a stream of a machine that is gone ends at once")

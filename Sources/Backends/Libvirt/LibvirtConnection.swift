@@ -37,6 +37,20 @@ final class LibvirtConnection: @unchecked Sendable {
             table.release()
             throw libvirtError("libvirt.open", "\(uri) reports no events")
         }
+        watchDaemon()
+    }
+
+    /// Hears of a daemon that goes away; the embedded driver and some others have none, and say so.
+    private func watchDaemon() {
+        let table = Unmanaged.passRetained(machines)
+        let status = virConnectRegisterCloseCallback(
+            pointer,
+            { _, _, opaque in
+                guard let opaque else { return }
+                Unmanaged<MachineTable>.fromOpaque(opaque).takeUnretainedValue()
+                    .loseAll(daemonIsGone("libvirt"), daemonIsGone: true)
+            }, table.toOpaque(), { $0.map { Unmanaged<MachineTable>.fromOpaque($0).release() } })
+        if status != 0 { table.release() }
     }
 
     /// Whether machines run on this host, so that their files and processes can be looked at.
@@ -106,6 +120,7 @@ final class LibvirtConnection: @unchecked Sendable {
         }
         guard isOpen else { throw BackendError(.invalidState, operation, "the connection to libvirt is closed") }
         defer { virConnectClose(pointer) }
+        if isLost { throw daemonIsGone(operation) }
         return try body(pointer)
     }
 
@@ -125,9 +140,13 @@ final class LibvirtConnection: @unchecked Sendable {
         }
     }
 
+    /// Whether no answer can come any more.
+    var isLost: Bool { machines.isLost }
+
     /// Closes it; machines stay as they are, their event streams end.
     func close() async {
-        machines.loseAll(BackendError(.unavailable, "libvirt.close", "the connection to libvirt was closed"))
+        machines.loseAll(
+            BackendError(.unavailable, "libvirt.close", "the connection to libvirt was closed"), daemonIsGone: false)
         _ = try? await worker.call("libvirt.close") { self.closeBlocking() }
         worker.close()
     }
@@ -143,6 +162,10 @@ final class LibvirtConnection: @unchecked Sendable {
         virConnectClose(pointer)
         root?.leave(isIdle: isIdle)
     }
+}
+
+private func daemonIsGone(_ operation: String) -> BackendError {
+    BackendError(.unavailable, operation, "libvirt's daemon is gone", retry: .reopen)
 }
 
 /// Runs on the event thread; `opaque` is the connection's machine table.

@@ -31,6 +31,7 @@ final class LibvirtMachine: Machine {
 
     func state() async throws -> MachineState {
         if record.isGone { return .gone }
+        if connection.isLost { return .lost }
         do {
             // Not on the machine's own worker: whoever wants to know must not wait behind a call that hangs.
             return try await connection.worker.call("machine.state") { [self] in

@@ -178,6 +178,7 @@ extension MachineRecord {
 /// The records of all machines that were seen through one connection.
 final class MachineTable: Sendable {
     private let records = Mutex<[String: MachineRecord]>([:])
+    private let lost = Atomic(false)
     private let marks: HostPath?
 
     /// - Parameter marks: folder that remembers which machines were started, nil where libvirt does.
@@ -200,8 +201,14 @@ final class MachineTable: Sendable {
 
     func remove(_ uuid: String) { _ = records.withLock { $0.removeValue(forKey: uuid) } }
 
+    /// Whether the daemon behind the connection went away.
+    var isLost: Bool { lost.load(ordering: .acquiring) }
+
     /// Ends every stream, since no event will come any more.
-    func loseAll(_ error: BackendError) {
+    ///
+    /// - Parameter daemonIsGone: no call can be answered either.
+    func loseAll(_ error: BackendError, daemonIsGone: Bool) {
+        if daemonIsGone { lost.store(true, ordering: .releasing) }
         let all = records.withLock { Array($0.values) }
         for record in all { record.end(.lost(error)) }
     }
