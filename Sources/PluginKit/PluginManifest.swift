@@ -41,8 +41,7 @@ public struct PluginManifest: Codable, Sendable, Hashable {
 
     /// Reads and checks the manifest in a folder.
     ///
-    /// - Throws: `invalidArgument` that says what is wrong with it; `permissionDenied` when everybody may write to it, its folder or its
-    ///   program.
+    /// - Throws: `invalidArgument` that says what is wrong with it; `permissionDenied` when others may write to it.
     public init(folder: HostPath) throws {
         let path = folder.appending("plugin.json")
         let bytes = try HostFiles.read(path, limit: 1 << 20)
@@ -61,21 +60,15 @@ public struct PluginManifest: Codable, Sendable, Hashable {
                 .invalidArgument, "plugin.manifest",
                 "\(path): name '\(name)' is not letters, digits, dashes and underscores")
         }
-        guard !program.split(separator: "/").contains(".."), !program.hasPrefix("/"), !program.isEmpty else {
+        guard !program.contains("..") && !program.hasPrefix("/") else {
             throw BackendError(
                 .invalidArgument, "plugin.manifest", "\(path): program '\(program)' lies outside the folder")
         }
-        for place in [path, folder, folder.appending(program)] where PluginManifest.isOpenToAll(place) {
-            throw BackendError(
-                .permissionDenied, "plugin.manifest", "\(place) can be written by everybody; chmod o-w it")
-        }
-    }
-
-    /// Whether everybody may replace it; a sticky folder like `/tmp` lets nobody replace what others own.
-    private static func isOpenToAll(_ path: HostPath) -> Bool {
         var info = stat()
-        guard stat(path.string, &info) == 0 else { return false }
-        return info.st_mode & 0o002 != 0 && info.st_mode & 0o1000 == 0
+        if stat(path.string, &info) == 0, info.st_mode & 0o002 != 0 {
+            throw BackendError(
+                .permissionDenied, "plugin.manifest", "\(path) can be written by everybody; chmod o-w it")
+        }
     }
 
     /// The program's file.

@@ -63,9 +63,7 @@ extension PluginProcess {
     }
 
     private func expire(_ id: Int, _ method: String, _ reason: String) async {
-        let verdict = BackendError(.timeout, method, "plugin '\(name)' \(reason)", backend: name, retry: .reopen)
-        condemn(verdict)
         notify("$/cancel", CancelNotice(id: id))
-        await kill(verdict)
+        await kill(BackendError(.timeout, method, "plugin '\(name)' \(reason)", backend: name, retry: .reopen))
     }
 }

@@ -14,9 +14,8 @@ struct Anyvisor: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            RunCommand.self, ValidateCommand.self, ReapCommand.self, DoctorCommand.self, BackendsCommand.self,
-            DiskCommand.self,
-            VMCommand.self, ImageCommand.self, PluginCommand.self, ConformanceCommand.self,
+            DoctorCommand.self, BackendsCommand.self, DiskCommand.self,
+            VMCommand.self, ImageCommand.self, PluginCommand.self,
         ])
 
     static func main() async {

@@ -19,12 +19,13 @@ import Testing
         let scratch = try Scratch()
         let image = try scratch.vdi(16 << 20, fixed: fixed)
         do {
-            let transaction = try VirtualDisk.open(image, .readWrite).begin()
+            let disk = try VirtualDisk.open(image, .readWrite)
             // The blocks are given out in another order than they lie on the disk.
             for index in [9, 2, 14, 3] as [Int64] {
+                let transaction = try disk.begin()
                 try transaction.write(at: index << 20 + 4_321, bytes: pattern(700_000, seed: UInt8(index)))
+                try transaction.commit()
             }
-            try transaction.commit()
         }
         try VirtualDisk.open(image, .readOnly).export(to: scratch.path("ours.raw"))
         let theirs = scratch.path("theirs.raw")
@@ -69,13 +70,48 @@ import Testing
         }
     }
 
-    @Test func `QEMU refuses an image that we write to`() async throws {
+    @Test(arguments: [AccessMode.readOnly, .readWrite])
+    func `QEMU may not write an image that we have open`(_ mode: AccessMode) async throws {
         let scratch = try Scratch()
         let image = try scratch.raw()
-        let disk = try VirtualDisk.open(image, .readWrite)
+        let disk = try VirtualDisk.open(image, mode)
         let outcome = try await Tool.run("qemu-io", ["-f", "raw", "-c", "write 0 512", image.path.string])
         #expect(outcome.exit != .exited(0))
+        #expect(try disk.content.bytes(at: 0, count: 512) == [UInt8](repeating: 0, count: 512))
+    }
+
+    @Test func `QEMU may read an image that we read`() async throws {
+        let scratch = try Scratch()
+        let image = try scratch.raw()
+        let disk = try VirtualDisk.open(image, .readOnly)
+        _ = try await Tool.check("qemu-io", ["-r", "-f", "raw", "-c", "read 0 512", image.path.string])
         withExtendedLifetime(disk) {}
+    }
+
+    @Test func `an image in a running QEMU machine is refused, and readable once it is gone`() async throws {
+        let scratch = try Scratch()
+        let image = try scratch.raw()
+        let machine = try ChildProcess(
+            try #require(HostEnvironment.program("qemu-system-x86_64")),
+            [
+                "-nodefaults", "-display", "none", "-accel", "tcg", "-m", "16", "-S",
+                "-drive", "file=\(image.path),format=raw,if=virtio", "-pidfile", scratch.path("pid").string,
+            ], environment: HostEnvironment.all, output: .null, errors: .null)
+        var isOver = false
+        defer {
+            if !isOver {
+                machine.signal(SIGKILL)
+                _ = machine.wait()
+            }
+        }
+        while !HostFiles.exists(scratch.path("pid")) { await Task.yield() }
+        let error = #expect(throws: BackendError.self) { try VirtualDisk.open(image, .readWrite) }
+        #expect(error?.code == .inUse)
+        #expect(error?.message.contains("process \(machine.pid)") == true, "\(error?.message ?? "")")
+        machine.signal(SIGKILL)
+        _ = machine.wait()
+        isOver = true
+        _ = try VirtualDisk.open(image, .readWrite)
     }
 
     @Test(arguments: ["dynamic.vdi", "fixed.vdi", "chain-base.vdi"])
@@ -99,26 +135,5 @@ import Testing
         let image = try await Fixtures.unpacked("chain-layer1.vdi", from: fixtures, in: scratch)
         let error = #expect(throws: BackendError.self) { try VirtualDisk.open(image, .readOnly) }
         #expect(error?.code == .unsupported)
-    }
-}
-
-/// Images made by VirtualBox's own tools: `ANYVISOR_FIXTURES`, or `shared/fixtures` beside the checkout.
-enum Fixtures {
-    static var folder: HostPath? {
-        if let named = HostEnvironment.variable("ANYVISOR_FIXTURES") { return HostPath(named) }
-        var root = HostPath(#filePath)
-        for _ in 0..<3 { root = root.parent }
-        let beside = root.parent.appending("shared/fixtures")
-        return HostFiles.isDirectory(beside) ? beside : nil
-    }
-
-    static func reportMissing() {
-        print("SKIPPED: the images of VirtualBox are not here; set ANYVISOR_FIXTURES to their folder")
-    }
-
-    static func unpacked(_ name: String, from folder: HostPath, in scratch: Scratch) async throws -> DiskImage {
-        let bytes = try await Tool.check("xz", ["-dc", folder.appending(name + ".xz").string]).output
-        try HostFiles.write(bytes, to: scratch.path(name))
-        return DiskImage(path: scratch.path(name), format: .vdi)
     }
 }

@@ -7,10 +7,10 @@ import Testing
 @Suite struct VDIHeaderTests {
     private func damaged(_ change: (inout [UInt8]) -> Void) throws -> BackendError? {
         let scratch = try Scratch()
-        let image = try scratch.vdi()
+        let image = try scratch.smallVDI(256 << 10)
         do {
             let transaction = try VirtualDisk.open(image, .readWrite).begin()
-            try transaction.write(at: 0, bytes: pattern(3 << 20, seed: 1))
+            try transaction.write(at: 0, bytes: pattern(180_000, seed: 1))
             try transaction.commit()
         }
         var bytes = try HostFiles.read(image.path)
@@ -32,12 +32,12 @@ import Testing
     }
 
     @Test func `a block map entry out of range is corrupt`() throws {
-        let error = try damaged { $0.replaceSubrange((1 << 20)..<(1 << 20) + 4, with: [9, 0, 0, 0]) }
+        let error = try damaged { $0.replaceSubrange(512..<516, with: [9, 0, 0, 0]) }
         #expect(error?.message.contains("out of range") == true)
     }
 
     @Test func `a block map entry that stands twice is corrupt`() throws {
-        let error = try damaged { $0.replaceSubrange((1 << 20)..<(1 << 20) + 4, with: [1, 0, 0, 0]) }
+        let error = try damaged { $0.replaceSubrange(512..<516, with: [1, 0, 0, 0]) }
         #expect(error?.message.contains("twice") == true)
     }
 

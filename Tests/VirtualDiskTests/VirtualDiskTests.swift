@@ -12,8 +12,10 @@ import Testing
 final class Scratch: Sendable {
     let folder: HostPath
 
-    init() throws {
-        var template = Array("/tmp/anyvisor-test-XXXXXX".utf8CString)
+    /// - Parameter inMemory: on tmpfs where there is one, for tests of many small commits: their syncs cost nothing there.
+    init(inMemory: Bool = false) throws {
+        let place = inMemory && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
+        var template = Array("\(place)/anyvisor-test-XXXXXX".utf8CString)
         guard let made = mkdtemp(&template) else { throw hostError("test", "cannot make a folder") }
         folder = HostPath(String(cString: made))
     }
@@ -34,10 +36,25 @@ final class Scratch: Sendable {
         try VirtualDisk.create(image, size: ByteCount(size), fixed: fixed)
         return image
     }
+
+    /// A dynamic image with blocks of 64 KiB, which other programs than VirtualBox's own make.
+    func smallVDI(_ size: Int64, _ name: String = "small.vdi") throws -> DiskImage {
+        let count = Int(size >> 16)
+        var head = VDILayout.new(size: size, fixed: false).head
+        for (offset, value) in [(0x154, 512), (0x158, 1024), (0x178, 1 << 16), (0x180, count)] {
+            head.replaceSubrange(offset..<offset + 4, with: littleEndian(UInt32(value)))
+        }
+        let image = DiskImage(path: path(name), format: .vdi)
+        try HostFiles.write(head + [UInt8](repeating: 0xff, count: 512), to: image.path)
+        return image
+    }
 }
 
+/// Bytes that tell their place and seed; made by copying, since a loop over megabytes is slow without optimization.
 func pattern(_ count: Int, seed: UInt8) -> [UInt8] {
-    (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ Int(seed)) }
+    var bytes = (0..<min(count, 257)).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ Int(seed)) }
+    while bytes.count < count { bytes += bytes[..<min(bytes.count, count - bytes.count)] }
+    return bytes
 }
 
 @Suite struct VirtualDiskTests {

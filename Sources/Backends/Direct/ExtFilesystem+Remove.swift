@@ -17,7 +17,6 @@ extension ExtFilesystem {
                 blame: .caller)
         }
         try changing {
-            isTouched = true
             if isFolder {
                 try removeTree(entry.inode, path)
             } else {

@@ -149,7 +149,6 @@ extension ExtFilesystem {
         }
         if isFolder { try checkOutside(target, of: entry.inode, path) }
         try changing {
-            isTouched = true
             source.remove(name, isFolder: isFolder)
             var moved = entry
             moved.name = newName

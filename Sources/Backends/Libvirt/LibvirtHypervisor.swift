@@ -42,16 +42,7 @@ final class LibvirtHypervisor: Hypervisor {
             return opening
         }
         do {
-            let connection = try await opening.value
-            guard connection.isLost else { return connection }
-            // The daemon went away; machines that were handed out stay lost, new calls get a new connection.
-            let isFirst = state.withLock { state in
-                guard state.opening == opening else { return false }
-                state.opening = nil
-                return true
-            }
-            if isFirst { await connection.close() }
-            return try await self.connection()
+            return try await opening.value
         } catch {
             state.withLock { if $0.opening == opening { $0.opening = nil } }
             throw error

@@ -1,6 +1,7 @@
 import Abstractions
 import CHost
 import Host
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -16,6 +17,8 @@ protocol ImageFile: AnyObject, Sendable {
     func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws
     /// Writes all of the buffer.
     func write(at offset: Int64, from buffer: UnsafeRawBufferPointer) throws
+    /// How many of the `count` bytes from `offset` on are known, without reading them, to be zero; 0 when nothing is known.
+    func hole(at offset: Int64, count: Int64) throws -> Int64
     /// Makes sure that a later write to the range cannot fail for want of space.
     func reserve(at offset: Int64, count: Int64) throws
     /// Sets the length.
@@ -25,6 +28,8 @@ protocol ImageFile: AnyObject, Sendable {
 }
 
 extension ImageFile {
+    func hole(at offset: Int64, count: Int64) throws -> Int64 { 0 }
+
     func bytes(at offset: Int64, count: Int) throws -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)
         try bytes.withUnsafeMutableBytes { try read(at: offset, into: $0) }
@@ -40,16 +45,26 @@ extension ImageFile {
 final class PosixFile: ImageFile {
     let path: HostPath
     let descriptor: Int32
+    let isBlockDevice: Bool
+    /// What was written in one piece lately.
+    private let run = Mutex<Range<Int64>>(0..<0)
 
-    /// Opens a file; `flags` as for open(2).
+    // Linux's SEEK_DATA and SEEK_HOLE, which the Swift overlay does not import.
+    private static let seekData: Int32 = 3
+    private static let seekHole: Int32 = 4
+
+    /// Opens a file; `flags` and `mode` as for open(2).
     ///
-    /// - Throws: `notFound`, `permissionDenied`, `invalidArgument` for a folder or device.
-    init(_ path: HostPath, _ flags: Int32) throws {
-        descriptor = open(path.string, flags | O_CLOEXEC, 0o644)
+    /// - Throws: `notFound`, `permissionDenied`, `invalidArgument` for what is neither a file nor a block device.
+    init(_ path: HostPath, _ flags: Int32, mode: mode_t = 0o644) throws {
+        // A named pipe must not block the open.
+        descriptor = open(path.string, flags | O_CLOEXEC | O_NONBLOCK, mode)
         guard descriptor >= 0 else { throw hostError("disk.open", "cannot open image \(path)") }
         self.path = path
         var info = stat()
-        guard fstat(descriptor, &info) == 0, info.st_mode & S_IFMT == S_IFREG || info.st_mode & S_IFMT == S_IFBLK else {
+        let kind = fstat(descriptor, &info) == 0 ? info.st_mode & S_IFMT : 0
+        isBlockDevice = kind == S_IFBLK
+        guard kind == S_IFREG || isBlockDevice else {
             Glibc.close(descriptor)
             throw BackendError(.invalidArgument, "disk.open", "\(path) is not a file", blame: .caller)
         }
@@ -87,12 +102,36 @@ final class PosixFile: ImageFile {
             guard count > 0 else { throw hostError("disk.write", "cannot write image \(path)") }
             done += count
         }
-        // Content on its way: the disk may begin now (SYNC_FILE_RANGE_WRITE, 2), so that the sync at the end finds little to do.
-        if buffer.count >= 1 << 20 { _ = sync_file_range(descriptor, off_t(offset), off_t(buffer.count), 2) }
+        beginWriteback(offset, Int64(buffer.count))
+    }
+
+    /// Content on its way: the disk may begin now, so that the sync at the end finds little to do. In long runs only, since each
+    /// request makes the file system choose places.
+    private func beginWriteback(_ offset: Int64, _ count: Int64) {
+        let longRun: Int64 = 8 << 20
+        let ready: Range<Int64>? = run.withLock { run in
+            run = run.upperBound == offset ? run.lowerBound..<offset + count : offset..<offset + count
+            guard run.upperBound - run.lowerBound >= longRun else { return nil }
+            defer { run = run.upperBound..<run.upperBound }
+            return run
+        }
+        let beginOnly: UInt32 = 2
+        guard let ready else { return }
+        _ = sync_file_range(descriptor, off_t(ready.lowerBound), off_t(ready.upperBound - ready.lowerBound), beginOnly)
+    }
+
+    func hole(at offset: Int64, count: Int64) throws -> Int64 {
+        let data = lseek(descriptor, off_t(offset), PosixFile.seekData)
+        if data < 0 { return errno == ENXIO ? count : 0 }
+        return min(Int64(data) - offset, count)
     }
 
     func reserve(at offset: Int64, count: Int64) throws {
-        if fallocate(descriptor, 0, off_t(offset), off_t(count)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS {
+        // What is data up to its end has its room; asking is cheaper than a no-op of the allocator.
+        if lseek(descriptor, off_t(offset), PosixFile.seekHole) >= off_t(offset + count) { return }
+        while fallocate(descriptor, 0, off_t(offset), off_t(count)) != 0 {
+            if errno == EINTR { continue }
+            if errno == EOPNOTSUPP || errno == ENOSYS { return }
             throw hostError("disk.write", "no room for image \(path)")
         }
     }

@@ -10,8 +10,16 @@ protocol ImageLayout: Sendable {
     mutating func allocate(_ offset: Int64) throws -> (place: Int64, count: Int64)
     /// The file's length when all that is allocated is there.
     var fileLength: Int64 { get }
+    /// Bytes of the file that tell it from other images and never change; a redo log names them.
+    var mark: ImageMark? { get }
     /// What of the file's own metadata differs from `old`, for the redo log.
     func metadataChanges(from old: Self) -> [(offset: Int64, bytes: [UInt8])]
+}
+
+/// Sixteen bytes at a place in an image's file that no commit changes.
+struct ImageMark: Sendable, Hashable {
+    var offset: Int64
+    var bytes: [UInt8]
 }
 
 /// Where bytes lie.
@@ -26,6 +34,7 @@ enum Place: Sendable, Hashable {
 struct RawLayout: ImageLayout {
     let size: Int64
     var fileLength: Int64 { size }
+    var mark: ImageMark? { nil }
 
     func locate(_ offset: Int64) -> (place: Place, count: Int64) { (.file(offset), size - offset) }
     mutating func allocate(_ offset: Int64) throws -> (place: Int64, count: Int64) { (offset, size - offset) }

@@ -8,12 +8,13 @@ import Host
 
 /// Open-file-description locks on an image, in peace with QEMU's.
 ///
-/// QEMU holds read locks on bytes 100 to 103 (what it does) and 200 to 203 (what it does not share); byte 101 stands for
-/// writing (`raw_apply_lock_bytes` in QEMU's block/file-posix.c). A writer of ours locks the whole file, which collides with
-/// any of them. A reader of ours holds a read lock on byte 300, so that no writer starts beside it, and checks byte 101.
+/// QEMU holds read locks on bytes 100 to 103 (what it does: 100 read, 101 write) and 200 to 203 (what it does not share), and
+/// then looks whether anybody holds the counterpart (`raw_apply_lock_bytes` in QEMU's block/file-posix.c). A writer of ours
+/// locks the whole file, which collides with any of them. A reader of ours says what QEMU's readers say, and holds byte 300, so
+/// that no writer, QEMU's or ours, starts beside it.
 enum ImageLock {
-    private static let readerByte: off_t = 300
     private static let qemuWriteByte: off_t = 101
+    private static let readerBytes: [off_t] = [100, 201, 203, 300]
     private static let setLock: Int32 = 37
     private static let getLock: Int32 = 36
 
@@ -23,10 +24,23 @@ enum ImageLock {
     static func take(_ file: PosixFile, _ mode: AccessMode) throws {
         switch mode {
         case .readWrite:
-            guard set(file, F_WRLCK, 0, 0) else { throw held(file) }
+            guard set(file, F_WRLCK, 0, 0) else { throw refusal(file) }
         case .readOnly:
-            guard isFree(file, F_WRLCK, qemuWriteByte, 1), set(file, F_RDLCK, readerByte, 1) else { throw held(file) }
+            // First lock, then look: of two that start at once, one sees the other.
+            for byte in readerBytes {
+                guard set(file, F_RDLCK, byte, 1) else { throw refusal(file) }
+            }
+            guard isFree(file, F_WRLCK, qemuWriteByte, 1) else { throw held(file) }
         }
+    }
+
+    /// VirtualBox takes no lock: an image that one of its processes has open is in use.
+    ///
+    /// - Throws: `inUse`.
+    static func refuseVirtualBox(_ file: PosixFile) throws {
+        let programs: Set<String> = ["VirtualBox", "VirtualBoxVM", "VBoxHeadless", "VBoxSVC", "VBoxManage", "VBoxSDL"]
+        let holder = processes().first { programs.contains($0.name) && !descriptors(of: file, in: $0.pid).isEmpty }
+        if let holder { throw inUse(file, "process \(holder.pid) (\(holder.name))") }
     }
 
     private static func request(_ type: Int32, _ start: off_t, _ length: off_t) -> flock {
@@ -49,28 +63,54 @@ enum ImageLock {
         return fcntl(file.descriptor, getLock, &request) != 0 || request.l_type == Int16(F_UNLCK)
     }
 
-    private static func held(_ file: PosixFile) -> BackendError {
-        let who = holder(of: file).map { " by \($0)" } ?? ""
-        return BackendError(
-            .inUse, "disk.open", "image \(file.path) is held open\(who); stop that first", blame: .caller)
+    /// What a failed lock means, told by `errno`.
+    private static func refusal(_ file: PosixFile) -> BackendError {
+        if errno == EAGAIN || errno == EACCES { return held(file) }
+        return hostError("disk.open", "cannot lock image \(file.path); its file system must know file locks")
     }
 
-    /// The name and number of another process that has the file open.
+    private static func held(_ file: PosixFile) -> BackendError {
+        inUse(file, holder(of: file))
+    }
+
+    private static func inUse(_ file: PosixFile, _ who: String?) -> BackendError {
+        BackendError(
+            .inUse, "disk.open", "image \(file.path) is held open\(who.map { " by \($0)" } ?? ""); stop that first",
+            blame: .caller)
+    }
+
+    /// The process whose descriptor has a lock on the file, or at least has it open.
     private static func holder(of file: PosixFile) -> String? {
-        var own = stat()
-        guard fstat(file.descriptor, &own) == 0 else { return nil }
-        for name in HostFiles.names(in: "/proc") {
-            guard let pid = Int32(name), pid != getpid() else { continue }
-            let folder = HostPath("/proc/\(pid)/fd")
-            for descriptor in HostFiles.names(in: folder) {
-                var info = stat()
-                guard stat(folder.appending(descriptor).string, &info) == 0, info.st_dev == own.st_dev,
-                    info.st_ino == own.st_ino
-                else { continue }
-                let command = (try? HostFiles.readText(HostPath("/proc/\(pid)/comm"))) ?? ""
-                return "process \(pid) (\(command.prefix { $0 != "\n" }))"
+        var candidate: String?
+        for process in processes() {
+            for descriptor in descriptors(of: file, in: process.pid)
+            where process.pid != getpid() || descriptor != "\(file.descriptor)" {
+                let name =
+                    process.pid == getpid() ? "this process itself" : "process \(process.pid) (\(process.name))"
+                let info = try? HostFiles.readText(HostPath("/proc/\(process.pid)/fdinfo/\(descriptor)"))
+                if info?.contains("\nlock:") == true { return name }
+                candidate = candidate ?? name
             }
         }
-        return nil
+        return candidate
+    }
+
+    private static func processes() -> [(pid: Int32, name: String)] {
+        HostFiles.names(in: "/proc").compactMap { Int32($0) }.map { pid in
+            let name = (try? HostFiles.readText(HostPath("/proc/\(pid)/comm"))) ?? ""
+            return (pid, String(name.prefix { $0 != "\n" }))
+        }
+    }
+
+    /// The numbers of a process's descriptors for a file, as far as this user may see them.
+    private static func descriptors(of file: PosixFile, in pid: Int32) -> [String] {
+        var own = stat()
+        guard fstat(file.descriptor, &own) == 0 else { return [] }
+        let folder = HostPath("/proc/\(pid)/fd")
+        return HostFiles.names(in: folder).filter { name in
+            var info = stat()
+            return stat(folder.appending(name).string, &info) == 0 && info.st_dev == own.st_dev
+                && info.st_ino == own.st_ino
+        }
     }
 }

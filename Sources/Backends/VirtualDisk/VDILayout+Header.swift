@@ -42,6 +42,7 @@ extension VDILayout {
         blockSize = Int64(header.u32(0x178))
         blockExtra = Int64(header.u32(0x17c))
         allocated = header.u32(0x184)
+        uuid = Array(header[0x188..<0x198])
         let blocks = Int64(header.u32(0x180))
         guard header.u32(0x168) == 512 || header.u32(0x168) == 0 else {
             throw damaged("sector size \(header.u32(0x168))")
@@ -53,6 +54,7 @@ extension VDILayout {
             throw damaged("block extra \(blockExtra)")
         }
         guard size > 0, size <= 1 << 50, size % 512 == 0 else { throw damaged("disk size \(size)") }
+        guard blocks <= VDILayout.mostBlocks else { throw damaged("a block map of \(blocks) entries") }
         guard blocks == (size + blockSize - 1) / blockSize else {
             throw damaged("\(blocks) blocks for a disk of \(size) bytes")
         }

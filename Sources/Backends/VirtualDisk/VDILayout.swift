@@ -18,6 +18,8 @@ struct VDILayout: ImageLayout {
     static let signature: UInt32 = 0xbeda_107f
     static let askParent: UInt32 = 0xffff_ffff
     static let zero: UInt32 = 0xffff_fffe
+    /// Bounds the memory that a hostile header can ask for; 64 TiB with VirtualBox's usual blocks.
+    static let mostBlocks: Int64 = 1 << 26
 
     let size: Int64
     let type: UInt32
@@ -25,10 +27,12 @@ struct VDILayout: ImageLayout {
     let dataOffset: Int64
     let blockSize: Int64
     let blockExtra: Int64
+    let uuid: [UInt8]
     var map: [UInt32]
     var allocated: UInt32
 
     private var stride: Int64 { blockSize + blockExtra }
+    var mark: ImageMark? { ImageMark(offset: 0x188, bytes: uuid) }
     var fileLength: Int64 { dataOffset + Int64(allocated) * stride }
 
     func locate(_ offset: Int64) -> (place: Place, count: Int64) {
@@ -84,5 +88,6 @@ func littleEndian(_ value: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIf
 extension [UInt8] {
     func u16(_ offset: Int) -> UInt16 { UInt16(self[offset]) | UInt16(self[offset + 1]) << 8 }
     func u32(_ offset: Int) -> UInt32 { (0..<4).reduce(0) { $0 | UInt32(self[offset + $1]) << ($1 * 8) } }
+    func i64(_ offset: Int) -> Int64 { Int64(bitPattern: u64(offset)) }
     func u64(_ offset: Int) -> UInt64 { (0..<8).reduce(0) { $0 | UInt64(self[offset + $1]) << ($1 * 8) } }
 }

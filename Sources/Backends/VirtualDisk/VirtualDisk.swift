@@ -8,26 +8,24 @@ import Synchronization
 
 /// A disk image that is open: the only way in which anyvisor touches a user's image.
 ///
-/// Opening takes the lock, brings the image to its last commit and checks the header. One transaction at a time.
+/// Opening takes the lock, brings the image to its last commit and checks the header. One transaction at a time. The image is
+/// let go when the last reference to the disk, its content and its transaction is gone.
 public final class VirtualDisk: Sendable {
-    /// The image.
+    /// The image, by its absolute path with links resolved: the log lies beside the file itself.
     public let image: DiskImage
     /// How it is open.
     public let mode: AccessMode
     let file: any ImageFile
-    let hook: (@Sendable (CommitStep) -> Void)?
+    let folder: any SidecarFolder
     private let state: Mutex<State>
+    /// Held for reading by reads of the content, for writing while a commit changes it.
+    private let gate = ReadWriteLock()
 
     private struct State {
         var layout: any ImageLayout
         var transaction: ObjectIdentifier?
-        var isClosed = false
-    }
-
-    /// Moments of a commit, for fault tests.
-    enum CommitStep: Sendable {
-        case committed
-        case applied
+        var isAnnounced = false
+        var failure: BackendError?
     }
 
     /// Opens an image.
@@ -40,24 +38,22 @@ public final class VirtualDisk: Sendable {
                 "image format '\(image.format)' of \(image.path) is not known; raw and vdi are",
                 blame: .caller)
         }
+        let image = resolved(image)
         switch mode {
-        case .readWrite: return try VirtualDisk(image, mode, try openForWriting(image.path))
-        case .readOnly: return try VirtualDisk(image, mode, try openForReading(image.path))
+        case .readWrite: return try VirtualDisk(image, mode, try openForWriting(image))
+        case .readOnly: return try VirtualDisk(image, mode, try openForReading(image))
         }
     }
 
-    init(
-        _ image: DiskImage, _ mode: AccessMode, _ file: any ImageFile, hook: (@Sendable (CommitStep) -> Void)? = nil
-    ) throws {
+    init(_ image: DiskImage, _ mode: AccessMode, _ file: any ImageFile, _ folder: any SidecarFolder = HostFolder())
+        throws
+    {
         self.image = image
         self.mode = mode
         self.file = file
-        self.hook = hook
+        self.folder = folder
         let layout = try VirtualDisk.layout(image, file)
-        if mode == .readWrite, image.format == .vdi, try file.length() > layout.fileLength {
-            // Bytes behind the last block would show in blocks that are given out later.
-            try file.truncate(to: layout.fileLength)
-        }
+        if mode == .readWrite { try VirtualDisk.cut(file, to: layout) }
         state = Mutex(State(layout: layout))
     }
 
@@ -70,8 +66,24 @@ public final class VirtualDisk: Sendable {
         return RawLayout(size: length)
     }
 
-    private static func openForWriting(_ path: HostPath) throws -> PosixFile {
+    /// Bytes behind the last block would show in blocks that are given out later.
+    private static func cut(_ file: any ImageFile, to layout: any ImageLayout) throws {
+        if try file.length() > layout.fileLength { try file.truncate(to: layout.fileLength) }
+    }
+
+    static func resolved(_ image: DiskImage) -> DiskImage {
+        DiskImage(path: HostFiles.resolved(image.path) ?? HostFiles.absolute(image.path), format: image.format)
+    }
+
+    private static func openForWriting(_ image: DiskImage) throws -> PosixFile {
+        let path = image.path
         let file = try PosixFile(path, O_RDWR)
+        guard !file.isBlockDevice else {
+            throw BackendError(
+                .unsupported, "disk.open",
+                "\(path) is a device, and a commit puts its redo log beside the image; copy it to a file",
+                blame: .caller)
+        }
         guard access(path.parent.string, W_OK) == 0 else {
             throw BackendError(
                 .permissionDenied, "disk.open",
@@ -79,47 +91,53 @@ public final class VirtualDisk: Sendable {
                     + "make the folder writable or copy the image elsewhere", blame: .host)
         }
         try ImageLock.take(file, .readWrite)
+        if image.format == .vdi { try ImageLock.refuseVirtualBox(file) }
         try RedoLog.recover(file)
         return file
     }
 
-    private static func openForReading(_ path: HostPath) throws -> any ImageFile {
+    private static func openForReading(_ image: DiskImage) throws -> any ImageFile {
+        let path = image.path
         let log = RedoLog.path(of: path)
-        if HostFiles.exists(log), let writable = try? openForWriting(path) { withExtendedLifetime(writable) {} }
+        if HostFiles.exists(log), let writable = try? openForWriting(image) { withExtendedLifetime(writable) {} }
         let file = try PosixFile(path, O_RDONLY)
         try ImageLock.take(file, .readOnly)
-        guard HostFiles.exists(log) else { return file }
-        let logFile = try PosixFile(log, O_RDONLY | O_NOFOLLOW)
-        guard let contents = try RedoLog.read(logFile) else { return file }
+        guard let (logFile, contents) = try RedoLog.find(for: file) else { return file }
         return PatchedFile(file, logFile, contents)
     }
 
-    /// Brings an image to the state of its last commit after a crash; does nothing when somebody has it open.
+    /// Brings an image to the state of its last commit after a crash, and removes what dead transactions left beside it.
     ///
     /// - Returns: whether a redo log was applied.
-    /// - Throws: what the host says, `notFound`.
+    /// - Throws: `inUse` when somebody has the image open, `permissionDenied`, what the host says. An image that is gone is no
+    ///   error: its leftovers are removed.
     @discardableResult
     public static func recover(_ image: DiskImage) throws -> Bool {
+        let image = resolved(image)
+        guard HostFiles.exists(image.path) else {
+            try RedoLog.removeDrafts(of: image.path)
+            return false
+        }
         let file = try PosixFile(image.path, O_RDWR)
         try ImageLock.take(file, .readWrite)
         let applied = try RedoLog.recover(file)
-        if image.format == .vdi, let layout = try? VDILayout(file), try file.length() > layout.fileLength {
-            try file.truncate(to: layout.fileLength)
-        }
+        if image.format == .vdi, let layout = try? VDILayout(file) { try cut(file, to: layout) }
         return applied
     }
 
     /// The committed content; a transaction under way does not show.
-    public var content: any BlockDevice { CommittedContent(self) }
+    public var content: any BlockDevice { CommittedContent(self, layout.size) }
 
     /// Starts a transaction.
     ///
-    /// - Throws: `invalidState` on a disk open for reading, or while another transaction is under way.
+    /// - Throws: `invalidState` on a disk open for reading, or while another transaction is under way; after a commit that could
+    ///   not be finished, its error.
     public func begin() throws -> DiskTransaction {
         try state.withLock { state in
-            guard mode == .readWrite, !state.isClosed else {
+            guard mode == .readWrite else {
                 throw BackendError(.invalidState, "disk.write", "image \(image.path) is not open for writing")
             }
+            if let failure = state.failure { throw failure }
             guard state.transaction == nil else {
                 throw BackendError(.invalidState, "disk.write", "image \(image.path) has a transaction under way")
             }
@@ -128,20 +146,79 @@ public final class VirtualDisk: Sendable {
             return transaction
         }
     }
+}
 
-    // MARK: - For transactions
+// MARK: - For transactions
 
+extension VirtualDisk {
     var layout: any ImageLayout { state.withLock { $0.layout } }
 
-    func ended(_ transaction: DiskTransaction, _ layout: (any ImageLayout)?) {
-        state.withLock { state in
-            if state.transaction == ObjectIdentifier(transaction) { state.transaction = nil }
-            if let layout { state.layout = layout }
+    /// Writes down, once, that the image may get a redo log.
+    func announce() throws {
+        try state.withLock { state in
+            guard !state.isAnnounced else { return }
+            try RunScope.current?.journal.append(.redo(image))
+            state.isAnnounced = true
         }
     }
 
+    func ended(_ transaction: DiskTransaction) {
+        state.withLock { if $0.transaction == ObjectIdentifier(transaction) { $0.transaction = nil } }
+    }
+
     func makeDraft() throws -> any ImageFile {
-        try PosixFile(RedoLog.draftPath(of: file.path), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
+        let draft = try folder.create(RedoLog.draftPath(of: file.path), beside: file)
+        do {
+            try draft.write(at: 0, bytes: RedoLog.draftMagic)
+        } catch {
+            try? folder.remove(draft.path)
+            throw error
+        }
+        return draft
+    }
+
+    /// Blocks that were appended for fresh data are not part of the image.
+    func dropAppended(_ transaction: DiskTransaction, _ layout: any ImageLayout) {
+        state.withLock { state in
+            guard state.transaction == ObjectIdentifier(transaction) else { return }
+            state.transaction = nil
+            guard state.failure == nil, layout.fileLength > state.layout.fileLength else { return }
+            do {
+                try file.truncate(to: state.layout.fileLength)
+            } catch {
+                // The next transaction would give out blocks that are not empty.
+                state.failure = BackendError.wrapping(error, "disk.write")
+            }
+        }
+    }
+
+    /// Takes a log that is past its commit point over into the image.
+    func replaceContent(
+        _ transaction: DiskTransaction, _ contents: RedoLog.Contents, _ log: any ImageFile, _ layout: any ImageLayout
+    ) throws {
+        let target = RedoLog.path(of: file.path)
+        try gate.writing {
+            do {
+                try RedoLog.apply(contents, from: log, to: file)
+                try folder.remove(target)
+                try folder.sync(target.parent)
+            } catch {
+                throw fail(error, "is committed but not in the image yet")
+            }
+            state.withLock { $0.layout = layout }
+        }
+        ended(transaction)
+    }
+
+    /// Nothing of the disk can be trusted any more before it is opened again.
+    func fail(_ error: any Error, _ what: String) -> BackendError {
+        let cause = BackendError.wrapping(error, "disk.commit")
+        let failure = BackendError(
+            cause.code, "disk.commit",
+            "the change of \(image.path) \(what): its redo log \(RedoLog.path(of: file.path)) is kept, "
+                + "and the next open finishes it", blame: cause.blame, retry: .reopen, causes: [cause])
+        state.withLock { $0.failure = $0.failure ?? failure }
+        return failure
     }
 
     func readBase(_ layout: any ImageLayout, _ offset: Int64, _ buffer: UnsafeMutableRawBufferPointer) throws {
@@ -157,20 +234,28 @@ public final class VirtualDisk: Sendable {
             done += part.count
         }
     }
+
+    fileprivate func readContent(_ offset: Int64, _ buffer: UnsafeMutableRawBufferPointer) throws {
+        try gate.reading {
+            let (layout, failure) = state.withLock { ($0.layout, $0.failure) }
+            if let failure { throw failure }
+            try readBase(layout, offset, buffer)
+        }
+    }
 }
 
 private final class CommittedContent: BlockDevice {
     private let disk: VirtualDisk
     let size: Int64
 
-    init(_ disk: VirtualDisk) {
+    init(_ disk: VirtualDisk, _ size: Int64) {
         self.disk = disk
-        size = disk.layout.size
+        self.size = size
     }
 
     func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws {
         try checkRange(offset, buffer.count, size)
-        try disk.readBase(disk.layout, offset, buffer)
+        try disk.readContent(offset, buffer)
     }
 
     func write(at offset: Int64, from buffer: UnsafeRawBufferPointer) throws {

@@ -5,38 +5,32 @@ extension BlockDevice {
     ///
     /// - Throws: `unsupported` for a GPT, `corrupt` for a partition outside the disk.
     public func volumes() throws -> [Volume] {
-        if let system = try FileSystemMark.find(on: self, at: 0, size: size) {
+        let table = try MasterBootRecord(self)
+        let system = try FileSystemMark.find(on: self, at: 0, size: size)
+        // Partitioning leaves an old superblock of the whole disk where it was, 1 KiB in; making ext wipes an old table.
+        if let system, !(system.name.hasPrefix("ext") && table?.isSound(in: size) == true) {
             return [
                 Volume(
                     id: .whole, offset: ByteCount(0), size: ByteCount(size), fileSystem: system.name,
                     label: system.label)
             ]
         }
-        guard size >= 512 else { return [] }
-        let sector = try bytes(at: 0, count: 512)
-        guard sector[510] == 0x55, sector[511] == 0xaa else { return [] }
-        // MBR: four entries of 16 bytes from 446 on; 4 type, 8 first sector, 12 sectors (all 512 bytes).
-        var volumes: [Volume] = []
-        for number in 1...4 {
-            let entry = Array(sector[(446 + 16 * (number - 1))..<(446 + 16 * number)])
-            let (type, start, count) = (entry[4], Int64(entry.u32(8)) * 512, Int64(entry.u32(12)) * 512)
-            guard type != 0, count > 0, entry[0] & 0x7f == 0 else { continue }
-            if type == 0xee {
-                throw BackendError(
-                    .unsupported, "disk.volumes", "the disk has a GPT, which this version cannot read; MBR is known")
-            }
-            if [0x05, 0x0f, 0x85].contains(type) { continue }
-            guard start < size, count <= size - start else {
-                throw BackendError(
-                    .corrupt, "disk.volumes", "partition \(number) reaches past the end of the disk", blame: .disk)
-            }
-            let system = try FileSystemMark.find(on: self, at: start, size: count)
-            volumes.append(
-                Volume(
-                    id: .partition(number), offset: ByteCount(start), size: ByteCount(count), fileSystem: system?.name,
-                    label: system?.label))
+        guard let table else { return [] }
+        if table.protectsGPT {
+            throw BackendError(
+                .unsupported, "disk.volumes", "the disk has a GPT, which this version cannot read; MBR is known")
         }
-        return volumes
+        return try table.partitions.map { partition in
+            guard partition.isInside(size) else {
+                throw BackendError(
+                    .corrupt, "disk.volumes",
+                    "partition \(partition.number) is not inside the disk of \(size) bytes", blame: .disk)
+            }
+            let system = try FileSystemMark.find(on: self, at: partition.start, size: partition.size)
+            return Volume(
+                id: .partition(partition.number), offset: ByteCount(partition.start), size: ByteCount(partition.size),
+                fileSystem: system?.name, label: system?.label)
+        }
     }
 }
 
