@@ -55,7 +55,7 @@ let package = Package(
         library("PluginKit", "PluginKit", ["Abstractions", "Host"]),
         library(
             "Runner", "Runner", ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")]),
-        library("ConformanceKit", "ConformanceKit", ["Abstractions", "Host"]),
+        library("ConformanceKit", "ConformanceKit", ["Abstractions", "Host", "BackendSupport"]),
 
         cLibrary("Clibvirt", pkgConfig: "libvirt", apt: "libvirt-dev"),
         cLibrary("CGuestfs", pkgConfig: "libguestfs", apt: "libguestfs-dev"),
@@ -92,8 +92,8 @@ let package = Package(
         tests("DirectTests", ["Host", "BackendSupport", "VirtualDisk", "DirectBackend"]),
         tests("VDFuseTests", ["Host", "VirtualDisk", "VDFuseBackend"]),
         tests("GuestFSTests", ["Host", "VirtualDisk", "GuestFSBackend"]),
-        tests("LibvirtTests", ["Host", "LibvirtBackend"]),
-        tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend"]),
+        tests("LibvirtTests", ["Host", "BackendSupport", "LibvirtBackend", "Clibvirt"]),
+        tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend", "DirectBackend"]),
         tests("CommandTests", ["Host"]),
         tests(
             "ConformanceTests",

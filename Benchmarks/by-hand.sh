@@ -1,19 +1,25 @@
 #!/bin/sh
-# by-hand.sh TINY-IMAGE-FOLDER: the job of examples/hello-tiny.yaml without anyvisor: an IO disk made by mke2fs, QEMU with the
-# same kernel, memory and accelerator. Ends when QEMU does; prints what the task printed.
+# by-hand.sh TINY-IMAGE-DIR: the job of examples/hello-tiny.yaml without anyvisor: an IO disk made by mke2fs, QEMU on
+# the image's kernel, the results read with debugfs. The time, printed in seconds, ends when QEMU has exited.
 set -eu
-image=$1
-PATH=$PATH:/sbin:/usr/sbin
+image=${1:?usage: by-hand.sh TINY-IMAGE-DIR}
+PATH=$PATH:/usr/sbin:/sbin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/io/job/tasks/001-hello" "$work/io/job/inputs"
-echo byhand >"$work/io/job/token"
-echo 'echo "hello from $(uname -sr)"' >"$work/io/job/tasks/001-hello/run.sh"
+start=$(date +%s%N)
+task=$work/disk/job/tasks/001-hello
+mkdir -p "$task" "$work/disk/job/inputs"
+echo by-hand >"$work/disk/job/token"
+echo 'echo "hello from Linux $(uname -r)"' >"$task/run.sh"
+echo timeout=30 >"$task/limits"
 truncate -s 256M "$work/io.raw"
-mke2fs -q -F -t ext4 -L anyvisor-io -d "$work/io" "$work/io.raw"
+mke2fs -q -F -t ext4 -L anyvisor-io -d "$work/disk" "$work/io.raw"
 qemu-img create -q -f qcow2 -F raw -b "$image/root.raw" "$work/root.qcow2"
-line=$(sed -n 's/.*"commandLine": "\([^"]*\)".*/\1/p' "$image/image.json")
-qemu-system-x86_64 -accel tcg -machine pc -smp 1 -m 256 -nodefaults -display none -no-reboot \
-    -kernel "$image/vmlinuz" -initrd "$image/initrd" -append "$line" -serial "file:$work/console" \
+qemu-system-x86_64 -accel tcg -nodefaults -display none -no-reboot -m 256 -serial "file:$work/console" \
+    -kernel "$image/vmlinuz" -initrd "$image/initrd" \
+    -append "$(sed -n 's/^ *"commandLine": "\(.*\)",$/\1/p' "$image/image.json")" \
     -drive "file=$work/root.qcow2,format=qcow2,if=virtio" -drive "file=$work/io.raw,format=raw,if=virtio"
-debugfs -R 'cat /results/001-hello/stdout' "$work/io.raw" 2>/dev/null
+end=$(date +%s%N)
+status=$(debugfs -R 'cat /results/001-hello/status' "$work/io.raw" 2>/dev/null)
+[ "$status" = success ] || { echo "by-hand: the task ended with '$status'" >&2; tail -n 5 "$work/console" >&2; exit 1; }
+echo "$start $end" | awk '{printf "%.3f\n", ($2 - $1) / 1e9}'

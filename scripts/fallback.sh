@@ -17,7 +17,8 @@ mke2fs -q -F -t ext4 "$work/clean.raw"
 mine() { # PATTERN
     local p
     for p in $(pgrep -f -- "$1" || true); do
-        if tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -q "^ANYVISOR_JOURNAL=$work/"; then echo "$p"; fi
+        [ -r "/proc/$p/environ" ] || continue
+        if tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -q "^ANYVISOR_JOURNAL=$work/"; then echo "$p"; fi
     done
 }
 moved() { # PID: bytes it has written or read
@@ -28,7 +29,7 @@ break_in_the_middle() { # PATTERN VICTIM HOW
     local pattern=$1 victim=$2 how=$3 p
     for _ in $(seq 3000); do
         for p in $(mine "$pattern"); do
-            if [ "$(moved "$p")" -gt $((mib * 262144)) ]; then
+            if [ "$(moved "$p")" -gt $((mib * 100000)) ]; then
                 for p in $(mine "$victim"); do
                     case $how in
                     kill) kill -9 "$p" ;;
@@ -40,20 +41,21 @@ break_in_the_middle() { # PATTERN VICTIM HOW
                 return
             fi
         done
-        sleep 0.02
+        sleep 0.01
     done
 }
 check() { # NAME STATUS EXPECTED-REJECTED
     local name=$1 status=$2 rejected=$3 verdict=ok
-    [ -e "$work/broken" ] || verdict="nothing was broken in time"
-    [ "$status" = 0 ] || verdict="exit $status: $(tail -n 2 "$work/err")"
-    grep -q "$rejected" "$work/err" || verdict="the result does not name $rejected: $(tail -n 2 "$work/err")"
-    [ "$(sha256sum <"$work/result")" = "$sum" ] || verdict="the file differs"
-    e2fsck -fn "$work/t.raw" >"$work/fsck" 2>&1 || verdict="e2fsck: $(tail -n 3 "$work/fsck")"
-    [ -z "$(ls "$work"/t.raw.redo* 2>/dev/null)" ] || verdict="a redo log is left"
-    [ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || verdict="a run folder is left"
-    [ -z "$(mine anyvisor)" ] || verdict="a process is left: $(mine anyvisor)"
-    ! grep -q "$work" /proc/mounts || verdict="a mount is left"
+    fault() { [ "$verdict" != ok ] || verdict=$*; }
+    [ -e "$work/broken" ] || fault "nothing was broken in time"
+    [ "$status" = 0 ] || fault "exit $status: $(tail -n 3 "$work/err")"
+    grep -q "$rejected" "$work/err" || fault "the result does not name $rejected: $(tail -n 2 "$work/err")"
+    [ -e "$work/result" ] && [ "$(sha256sum <"$work/result")" = "$sum" ] || fault "the file differs"
+    e2fsck -fn "$work/t.raw" >"$work/fsck" 2>&1 || fault "e2fsck: $(tail -n 3 "$work/fsck")"
+    [ -z "$(ls "$work"/t.raw.redo* 2>/dev/null)" ] || fault "a redo log is left"
+    [ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || fault "a run folder is left"
+    [ -z "$(mine anyvisor)" ] || fault "a process is left: $(mine anyvisor)"
+    ! grep -q "$work" /proc/mounts || fault "a mount is left"
     if [ "$verdict" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
     echo "fallback: $name: $verdict"
     rm -f "$work/broken" "$work/result"

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ extern int fallocate(int, int, off_t, off_t);
 extern void *memmem(const void *, size_t, const void *, size_t);
 extern int prctl(int, ...);
 extern int syncfs(int);
+extern int accept4(int, struct sockaddr *, socklen_t *, int);
 extern long syscall(long, ...);
 extern int sync_file_range(int, off_t, off_t, unsigned int);
 extern int renameat2(int, const char *, int, const char *, unsigned int);

@@ -142,34 +142,6 @@ public enum HostFiles {
         return names.sorted()
     }
 
-    /// Removes a file or tree; links are removed, never followed, and mounts below are not entered. Nothing there is no error.
-    ///
-    /// - Throws: `inUse` for a mount, what the host says about the first entry that stays.
-    public static func removeTree(_ path: HostPath) throws { try removeTree(path, device: nil) }
-
-    private static func removeTree(_ path: HostPath, device: dev_t?) throws {
-        var info = stat()
-        guard lstat(path.string, &info) == 0 else {
-            if errno == ENOENT { return }
-            throw hostError("host.remove", "cannot remove \(path)")
-        }
-        guard device == nil || device == info.st_dev else {
-            throw BackendError(
-                .inUse, "host.remove", "a file system is mounted on \(path), unmount it first", blame: .host)
-        }
-        if info.st_mode & S_IFMT == S_IFDIR {
-            if info.st_mode & 0o700 != 0o700 { chmod(path.string, 0o700) }
-            for name in names(in: path) { try removeTree(path.appending(name), device: info.st_dev) }
-            guard rmdir(path.string) == 0 || errno == ENOENT else {
-                throw hostError("host.remove", "cannot remove \(path)")
-            }
-        } else {
-            guard unlink(path.string) == 0 || errno == ENOENT else {
-                throw hostError("host.remove", "cannot remove \(path)")
-            }
-        }
-    }
-
     /// The absolute path with links resolved, nil when it does not exist.
     public static func resolved(_ path: HostPath) -> HostPath? {
         guard let text = realpath(path.string, nil) else { return nil }

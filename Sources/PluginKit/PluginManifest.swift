@@ -41,7 +41,8 @@ public struct PluginManifest: Codable, Sendable, Hashable {
 
     /// Reads and checks the manifest in a folder.
     ///
-    /// - Throws: `invalidArgument` that says what is wrong with it; `permissionDenied` when others may write to it.
+    /// - Throws: `invalidArgument` that says what is wrong with it; `permissionDenied` when everybody may write to it, its folder or its
+    ///   program.
     public init(folder: HostPath) throws {
         let path = folder.appending("plugin.json")
         let bytes = try HostFiles.read(path, limit: 1 << 20)
@@ -60,15 +61,21 @@ public struct PluginManifest: Codable, Sendable, Hashable {
                 .invalidArgument, "plugin.manifest",
                 "\(path): name '\(name)' is not letters, digits, dashes and underscores")
         }
-        guard !program.contains("..") && !program.hasPrefix("/") else {
+        guard !program.split(separator: "/").contains(".."), !program.hasPrefix("/"), !program.isEmpty else {
             throw BackendError(
                 .invalidArgument, "plugin.manifest", "\(path): program '\(program)' lies outside the folder")
         }
-        var info = stat()
-        if stat(path.string, &info) == 0, info.st_mode & 0o002 != 0 {
+        for place in [path, folder, folder.appending(program)] where PluginManifest.isOpenToAll(place) {
             throw BackendError(
-                .permissionDenied, "plugin.manifest", "\(path) can be written by everybody; chmod o-w it")
+                .permissionDenied, "plugin.manifest", "\(place) can be written by everybody; chmod o-w it")
         }
+    }
+
+    /// Whether everybody may replace it; a sticky folder like `/tmp` lets nobody replace what others own.
+    private static func isOpenToAll(_ path: HostPath) -> Bool {
+        var info = stat()
+        guard stat(path.string, &info) == 0 else { return false }
+        return info.st_mode & 0o002 != 0 && info.st_mode & 0o1000 == 0
     }
 
     /// The program's file.

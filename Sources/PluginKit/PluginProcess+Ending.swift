@@ -26,11 +26,16 @@ extension PluginProcess {
         timer.cancel()
     }
 
-    /// Kills it and all that it started: TERM, then KILL; returns when it is gone, or cannot be killed.
-    func kill(_ verdict: BackendError) async {
+    /// Decides why it will be killed: from now on its answers do not count. The first reason stays.
+    func condemn(_ verdict: BackendError) {
         state.withLock { state in
             if state.verdict == nil { state.verdict = verdict }
         }
+    }
+
+    /// Kills it and all that it started: TERM, then KILL; returns when it is gone, or cannot be killed.
+    func kill(_ verdict: BackendError) async {
+        condemn(verdict)
         if isDead { return }
         signal(SIGTERM)
         // A stopped process takes no TERM.

@@ -63,7 +63,9 @@ extension PluginProcess {
     }
 
     private func expire(_ id: Int, _ method: String, _ reason: String) async {
+        let verdict = BackendError(.timeout, method, "plugin '\(name)' \(reason)", backend: name, retry: .reopen)
+        condemn(verdict)
         notify("$/cancel", CancelNotice(id: id))
-        await kill(BackendError(.timeout, method, "plugin '\(name)' \(reason)", backend: name, retry: .reopen))
+        await kill(verdict)
     }
 }

@@ -69,6 +69,8 @@ extension PluginProcess {
     }
 
     private func answer(_ id: Int, _ header: Wire.Header, _ line: [UInt8]) {
+        // Once we have decided to kill it, its death answers: a stopped plugin that is woken to die first says `cancelled`.
+        guard state.withLock({ $0.verdict == nil }) else { return }
         // An answer that nobody waits for comes from a call that was cancelled.
         guard let call = finish(id) else { return }
         if let failure = header.error {

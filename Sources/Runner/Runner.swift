@@ -46,13 +46,13 @@ public struct Runner: Sendable {
             return await session.run()
         } catch {
             let known = BackendError.wrapping(error, "run")
-            return RunOutcome(result: nil, exitCode: ExitCode.of(known), report: nil, error: known)
+            return RunOutcome(result: nil, exitCode: RunExit.of(known), report: nil, error: known)
         }
     }
 }
 
 /// The exit codes of `anyvisor`.
-public enum ExitCode {
+public enum RunExit {
     /// All tasks passed.
     public static let passed: Int32 = 0
     /// A task did not pass.

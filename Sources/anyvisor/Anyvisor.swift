@@ -14,8 +14,9 @@ struct Anyvisor: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            DoctorCommand.self, BackendsCommand.self, DiskCommand.self,
-            VMCommand.self, ImageCommand.self, PluginCommand.self,
+            RunCommand.self, ValidateCommand.self, ReapCommand.self, DoctorCommand.self, BackendsCommand.self,
+            DiskCommand.self,
+            VMCommand.self, ImageCommand.self, PluginCommand.self, ConformanceCommand.self,
         ])
 
     static func main() async {

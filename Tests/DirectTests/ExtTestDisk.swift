@@ -1,9 +1,9 @@
 import Abstractions
-import BackendSupport
 import CHost
 import Host
 import VirtualDisk
 
+@testable import BackendSupport
 @testable import DirectBackend
 
 #if canImport(Glibc)
@@ -50,7 +50,12 @@ final class TestFolder {
 
     func file(_ name: String) -> HostPath { path.appending(name) }
 
-    deinit { try? HostFiles.removeTree(path) }
+    deinit {
+        // Trees of any depth: a path to their end may be too long for the host.
+        let parent = open("/tmp", O_RDONLY | O_DIRECTORY)
+        try? TreeRemover.remove(path.name, below: parent)
+        close(parent)
+    }
 }
 
 /// Runs a shell line and returns its output; its failure is the test's.

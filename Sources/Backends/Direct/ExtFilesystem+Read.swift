@@ -23,7 +23,15 @@ extension ExtFilesystem {
         if length < ExtInode.fastLinkLimit, inode.flags & (ExtInode.extents | ExtInode.inlineData) == 0 {
             return Array(inode.blockArea.prefix(length))
         }
-        return try content(number, inode, at: 0, count: length)
+        if inode.flags & ExtInode.inlineData != 0 { return try content(number, inode, at: 0, count: length) }
+        // Through the cache: a new link's block is metadata and may still be there alone.
+        var block = [UInt8](repeating: 0, count: blockSize)
+        try runs(of: number, inode, in: 0..<1) { run in
+            try block.withUnsafeMutableBytes { bytes in
+                if let base = bytes.baseAddress { try channel.read(run.physical, 1, base) }
+            }
+        }
+        return Array(block.prefix(length))
     }
 
     /// Bytes of a file, fewer at its end.

@@ -17,6 +17,7 @@ extension ExtFilesystem {
                 blame: .caller)
         }
         try changing {
+            isTouched = true
             if isFolder {
                 try removeTree(entry.inode, path)
             } else {

@@ -149,6 +149,7 @@ extension ExtFilesystem {
         }
         if isFolder { try checkOutside(target, of: entry.inode, path) }
         try changing {
+            isTouched = true
             source.remove(name, isFolder: isFolder)
             var moved = entry
             moved.name = newName

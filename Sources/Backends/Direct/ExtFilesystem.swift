@@ -25,6 +25,8 @@ final class ExtFilesystem {
     var directories: [UInt32: ExtDirectory] = [:]
     /// File content on its way to the device.
     let data = ExtDataWriter()
+    /// Whether the change under way has changed anything yet.
+    var isTouched = false
     /// Why what is staged must not be committed.
     private var brokenBy: BackendError?
     /// Where the search for free blocks goes on; nil starts it at the file's own group.
@@ -106,11 +108,12 @@ final class ExtFilesystem {
         return ext2fs_test_block_bitmap_range2(committedBlocks, block, blk_t(count)) != 0
     }
 
-    /// Runs a change. When it fails half-way, nothing of the session can be committed any more.
+    /// Runs a change. When it fails after its first step, nothing of the session can be committed any more.
     ///
     /// - Throws: what `body` throws; `invalidState` after an earlier failure.
     func changing<Value>(_ body: () throws -> Value) throws -> Value {
         try checkWhole("disk.write")
+        isTouched = false
         do {
             let value = try body()
             try data.flush(self)
@@ -121,7 +124,7 @@ final class ExtFilesystem {
             return value
         } catch {
             data.drop()
-            brokenBy = BackendError.wrapping(error, "disk.write")
+            if isTouched { brokenBy = BackendError.wrapping(error, "disk.write") }
             throw error
         }
     }
@@ -152,6 +155,7 @@ final class ExtFilesystem {
 
     /// Writes an inode.
     func store(_ inode: ExtInode, _ number: UInt32, _ operation: String) throws {
+        isTouched = true
         var copy = inode
         let code = copy.bytes.withUnsafeMutableBytes { buffer in
             ext2fs_write_inode_full(fs, number, av_inode(buffer.baseAddress), Int32(buffer.count))
@@ -161,6 +165,7 @@ final class ExtFilesystem {
 
     /// Takes an unused inode number near a folder.
     func takeInode(near folder: UInt32, isDirectory: Bool, _ operation: String) throws -> UInt32 {
+        isTouched = true
         var number: ext2_ino_t = 0
         try check(
             ext2fs_new_inode(fs, folder, isDirectory ? 0o040755 : 0o100644, nil, &number), operation,

@@ -22,13 +22,21 @@ struct DomainXML {
         domain.append(XMLElement("vcpu", text: "\(spec.cpus)"))
         domain.append(system)
         domain.append(XMLElement("features", [], [XMLElement("acpi"), XMLElement("apic")]))
-        if let mode = dialect.cpuMode { domain.append(XMLElement("cpu", [("mode", mode), ("check", "none")])) }
+        if let processor { domain.append(processor) }
         // Every way for a guest to end is an end: a kernel that panics resets, and must not boot a second time.
         for happening in ["on_poweroff", "on_reboot", "on_crash"] {
             domain.append(XMLElement(happening, text: "destroy"))
         }
         domain.append(XMLElement("devices", [], try devices()))
         return domain.document
+    }
+
+    private var processor: XMLElement? {
+        dialect.cpuMode.map { mode in
+            XMLElement(
+                "cpu", [("mode", mode), ("check", "none")],
+                dialect.cpuFeaturesOff.map { XMLElement("feature", [("policy", "disable"), ("name", $0)]) })
+        }
     }
 
     private var system: XMLElement {

@@ -11,9 +11,10 @@ import Synchronization
 /// ```
 /// ROOT/etc/qemu.conf      how QEMU is started, written here before libvirt reads it
 ///      cache -> CACHE/libvirt-qemu/<libvirt version>   what QEMU can do; probing it takes seconds
+///      started/UUID       a machine that was started once: libvirt forgets that with its process
 ///      consoles/          serial consoles that nobody else asked for
 ///      run/qemu/NAME.pid  log/qemu/NAME.log  lib/qemu/domain-N-NAME/monitor.sock   libvirt's
-/// ROOT.lock               held while the process lives
+///      lock               held while the process lives
 /// ```
 final class EmbeddedRoot: Sendable {
     /// The folder.
@@ -66,6 +67,8 @@ final class EmbeddedRoot: Sendable {
 
     /// Where consoles go that no file was named for.
     var consoles: HostPath { path.appending("consoles") }
+    /// Marks of the machines that were started, by uuid.
+    var started: HostPath { path.appending("started") }
     /// What QEMU printed.
     func log(of machine: MachineID) -> HostPath { path.appending("log/qemu/\(machine).log") }
     /// The number of a machine's QEMU.
@@ -80,19 +83,18 @@ final class EmbeddedRoot: Sendable {
             let path = HostFiles.absolute(wish)
             try HostFiles.makeDirectories(path, mode: 0o700)
             let real = HostFiles.resolved(path) ?? path
-            return EmbeddedRoot(path: real, lock: try FileLock(HostPath("\(real).lock")), isPrivate: false)
+            return EmbeddedRoot(path: real, lock: try takeLock(real), isPrivate: false)
         }
         guard let scope = RunScope.current, HostFiles.isDirectory(scope.shortDirectory) else {
             let path = try RunScope.makeProcessFolder("libvirt", short: true)
-            return EmbeddedRoot(path: path, lock: try FileLock(path.appending("lock")), isPrivate: true)
+            return EmbeddedRoot(path: path, lock: try takeLock(path), isPrivate: true)
         }
         // The root of a process that died comes first: a machine that it left behind is then seen again.
         for number in 1...99 {
             let path = scope.shortDirectory.appending("libvirt\(number)")
             do {
-                let lock = try FileLock(HostPath("\(path).lock"))
                 try HostFiles.makeDirectories(path, mode: 0o700)
-                return EmbeddedRoot(path: path, lock: lock, isPrivate: false)
+                return EmbeddedRoot(path: path, lock: try takeLock(path), isPrivate: false)
             } catch let error as BackendError where error.code == .inUse {
                 continue
             }
@@ -100,8 +102,12 @@ final class EmbeddedRoot: Sendable {
         throw BackendError(.inUse, "libvirt.open", "99 processes of this run have a libvirt root already")
     }
 
+    private static func takeLock(_ root: HostPath) throws -> FileLock { try FileLock(root.appending("lock")) }
+
     private func prepare() throws {
-        for folder in ["etc", "consoles"] { try HostFiles.makeDirectories(path.appending(folder), mode: 0o700) }
+        for folder in ["etc", "consoles", "started"] {
+            try HostFiles.makeDirectories(path.appending(folder), mode: 0o700)
+        }
         try HostFiles.write(Array(EmbeddedRoot.configuration.utf8), to: path.appending("etc/qemu.conf"))
         try HostFiles.makeDirectories(cache, mode: 0o700)
         let link = path.appending("cache")

@@ -13,21 +13,22 @@ final class LibvirtConnection: @unchecked Sendable {
     // The pointer is libvirt's own counted object, which is safe between threads.
     private let pointer: OpaquePointer
     /// The worker for what concerns no single machine.
-    let worker: BlockingWorker
+    let worker: LibvirtWorker
     /// The root of the embedded driver, nil for any other.
     let root: EmbeddedRoot?
     /// What the connection was opened with.
     let uri: String
     /// The machines that were seen through it.
-    let machines = MachineTable()
+    let machines: MachineTable
     private let isClosed = Mutex(false)
     private let callback: Int32
 
-    private init(pointer: OpaquePointer, worker: BlockingWorker, root: EmbeddedRoot?, uri: String) throws {
+    private init(pointer: OpaquePointer, worker: LibvirtWorker, root: EmbeddedRoot?, uri: String) throws {
         self.pointer = pointer
         self.worker = worker
         self.root = root
         self.uri = uri
+        machines = MachineTable(marks: root?.started)
         let table = Unmanaged.passRetained(machines)
         callback = av_register_lifecycle(
             pointer, lifecycleCallback, table.toOpaque(),
@@ -36,6 +37,20 @@ final class LibvirtConnection: @unchecked Sendable {
             table.release()
             throw libvirtError("libvirt.open", "\(uri) reports no events")
         }
+        watchDaemon()
+    }
+
+    /// Hears of a daemon that goes away; the embedded driver and some others have none, and say so.
+    private func watchDaemon() {
+        let table = Unmanaged.passRetained(machines)
+        let status = virConnectRegisterCloseCallback(
+            pointer,
+            { _, _, opaque in
+                guard let opaque else { return }
+                Unmanaged<MachineTable>.fromOpaque(opaque).takeUnretainedValue()
+                    .loseAll(daemonIsGone("libvirt"), daemonIsGone: true)
+            }, table.toOpaque(), { $0.map { Unmanaged<MachineTable>.fromOpaque($0).release() } })
+        if status != 0 { table.release() }
     }
 
     /// Whether machines run on this host, so that their files and processes can be looked at.
@@ -50,32 +65,25 @@ final class LibvirtConnection: @unchecked Sendable {
     /// - Parameter home: an URI, or the embedded driver in `root`.
     /// - Throws: `unavailable`, `permissionDenied`, `inUse`, or what libvirt says.
     static func open(_ home: LibvirtDialect.Home, root wish: HostPath?) async throws -> LibvirtConnection {
-        let worker = BlockingWorker("the connection to libvirt")
+        let worker = LibvirtWorker("the connection to libvirt")
         // A connection that opens after its caller has given up belongs to nobody.
-        let late = Mutex<(abandoned: Bool, connection: LibvirtConnection?)>((false, nil))
+        let late = Mutex<LibvirtConnection?>(nil)
         do {
             return try await worker.call("libvirt.open") {
                 let connection = try openBlocking(home, wish, worker)
-                let abandoned = late.withLock { late in
-                    late.connection = connection
-                    return late.abandoned
-                }
-                if abandoned { connection.closeBlocking() }
+                late.withLock { $0 = connection }
                 return connection
+            } abandoned: {
+                late.withLock { $0 }?.closeBlocking()
             }
         } catch {
-            let opened = late.withLock { late in
-                late.abandoned = true
-                return late.connection
-            }
-            worker.enqueue { opened?.closeBlocking() }
             worker.close()
             throw error
         }
     }
 
     private static func openBlocking(
-        _ home: LibvirtDialect.Home, _ wish: HostPath?, _ worker: BlockingWorker
+        _ home: LibvirtDialect.Home, _ wish: HostPath?, _ worker: LibvirtWorker
     ) throws -> LibvirtConnection {
         switch home {
         case .uri(let uri):
@@ -112,6 +120,7 @@ final class LibvirtConnection: @unchecked Sendable {
         }
         guard isOpen else { throw BackendError(.invalidState, operation, "the connection to libvirt is closed") }
         defer { virConnectClose(pointer) }
+        if isLost { throw daemonIsGone(operation) }
         return try body(pointer)
     }
 
@@ -131,11 +140,14 @@ final class LibvirtConnection: @unchecked Sendable {
         }
     }
 
+    /// Whether no answer can come any more.
+    var isLost: Bool { machines.isLost }
+
     /// Closes it; machines stay as they are, their event streams end.
     func close() async {
-        machines.loseAll(BackendError(.unavailable, "libvirt.close", "the connection to libvirt was closed"))
-        // A wedged worker is left behind: waiting for it would wedge the caller.
-        if !worker.isWedged { _ = try? await worker.call("libvirt.close") { self.closeBlocking() } }
+        machines.loseAll(
+            BackendError(.unavailable, "libvirt.close", "the connection to libvirt was closed"), daemonIsGone: false)
+        _ = try? await worker.call("libvirt.close") { self.closeBlocking() }
         worker.close()
     }
 
@@ -150,6 +162,10 @@ final class LibvirtConnection: @unchecked Sendable {
         virConnectClose(pointer)
         root?.leave(isIdle: isIdle)
     }
+}
+
+private func daemonIsGone(_ operation: String) -> BackendError {
+    BackendError(.unavailable, operation, "libvirt's daemon is gone", retry: .reopen)
 }
 
 /// Runs on the event thread; `opaque` is the connection's machine table.

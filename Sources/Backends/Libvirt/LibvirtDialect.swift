@@ -14,6 +14,8 @@ struct LibvirtDialect: Sendable {
     var machineType: String?
     /// The mode of `<cpu>`, nil leaves the element out.
     var cpuMode: String?
+    /// Features taken off that model.
+    var cpuFeaturesOff: [String] = []
     /// The emulator's program, nil when the driver has none.
     var emulator: String?
     /// What machines can do; facets follow from it.
@@ -22,6 +24,8 @@ struct LibvirtDialect: Sendable {
     var formats: [ImageFormat]
     /// What a domain's disks are attached to, by what it boots from.
     var bus: @Sendable (MachineSpec.BootSource) -> DiskBus
+    /// How long a small kernel may take to boot and end before `check` calls it stuck.
+    var kernelLimit: Duration = .seconds(90)
     /// What must be here besides libvirt and the emulator; a `bad` one makes `create` throw `unavailable`.
     var requirements: @Sendable () -> [Finding]
 

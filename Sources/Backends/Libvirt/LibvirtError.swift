@@ -11,11 +11,21 @@ func libvirtError(_ operation: String, _ what: String) -> BackendError {
     let text = error.message.map { String(cString: $0) } ?? ""
     let native = BackendError.NativeError(domain: "libvirt:\(error.domain)", code: Int(error.code), text: text)
     let known = LibvirtFailure(code: error.code, text: text)
-    // QEMU's reason stands at the end of several lines of its output.
-    let reason = text.split(separator: "\n").last.map(String.init) ?? text
+    let reason = plainReason(text)
     let remedy = known.remedy.map { "; \($0)" } ?? ""
     return BackendError(
         known.code, operation, "\(what): \(reason)\(remedy)", blame: known.blame, retry: known.retry, native: native)
+}
+
+/// The reason without what libvirt and QEMU put before each line of it: who speaks, and when.
+func plainReason(_ text: String) -> String {
+    text.split(separator: "\n").map { line in
+        var line = line
+        for mark in ["qemu-system-x86_64: ", "internal error: "] {
+            if let place = line.utf8.firstRange(of: mark.utf8) { line = line[place.upperBound...] }
+        }
+        return String(line)
+    }.joined(separator: "; ")
 }
 
 /// Whether the last error on this thread has this number.

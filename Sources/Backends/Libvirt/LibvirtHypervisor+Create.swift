@@ -2,6 +2,7 @@ import Abstractions
 import BackendSupport
 import Clibvirt
 import Host
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -30,14 +31,18 @@ extension LibvirtHypervisor {
             cache: options["cache"] ?? "unsafe"
         ).document()
         let record = connection.machines.record(spec.id, uuid: uuid)
+        let leftConsole = Mutex<HostPath?>(nil)
         do {
             try await connection.worker.call("machine.create") { [self, spec] in
                 try CapabilityCache.fill(connection, emulator, dialect)
-                try define(spec, xml, uuid, connection)
+                let isNew = try define(spec, xml, dialect.domainType, connection)
+                leftConsole.withLock { $0 = isNew ? spec.consoleLog : nil }
+            } abandoned: {
+                // Nobody waited, and it went well: what it made is taken away behind it.
+                removeLeftover(uuid, connection)
+                if let console = leftConsole.withLock({ $0 }) { unlink(console.string) }
             }
         } catch {
-            // The call may have been abandoned and still succeed; what it makes then is taken away behind it.
-            connection.worker.enqueue { removeLeftover(uuid, connection) }
             connection.machines.remove(uuid)
             throw error
         }
@@ -64,10 +69,10 @@ extension LibvirtHypervisor {
     }
 }
 
-/// Makes the domain; runs on the connection's worker.
+/// Makes the domain; runs on the connection's worker. True when the console's file is new.
 private func define(
-    _ spec: MachineSpec, _ xml: String, _ uuid: String, _ connection: LibvirtConnection
-) throws {
+    _ spec: MachineSpec, _ xml: String, _ domainType: String, _ connection: LibvirtConnection
+) throws -> Bool {
     try connection.withPointer("machine.create") { pointer in
         // A definition with a known name and another uuid is refused by libvirt; asking first gives the better message.
         if let known = virDomainLookupByName(pointer, spec.id.rawValue) {
@@ -75,7 +80,7 @@ private func define(
             throw BackendError(
                 .alreadyExists, "machine.create", "there is a machine '\(spec.id)' already", blame: .caller)
         }
-        let most = virConnectGetMaxVcpus(pointer, nil)
+        let most = virConnectGetMaxVcpus(pointer, domainType)
         if most > 0, spec.cpus > Int(most) {
             throw BackendError(
                 .invalidArgument, "machine.create",
@@ -92,6 +97,7 @@ private func define(
             throw failure
         }
         virDomainFree(domain)
+        return madeConsole
     }
 }
 

@@ -1,5 +1,112 @@
 import Abstractions
+import FoundationEssentials
+import Host
 
 extension LibvirtHypervisor {
-    func prove() async throws -> [Finding] { [] }
+    /// Runs real machines: a boot sector, then a 64-bit kernel where one is given.
+    ///
+    /// Real mode proves little: a KVM inside another hypervisor may run a BIOS for ever and never a kernel.
+    func prove() async throws -> [Finding] {
+        guard dialect.features.contains(.executesGuests) else {
+            return [Finding("proof", .warning, "nothing to prove: this driver runs no guest")]
+        }
+        let folder = try RunScope.makeProcessFolder("proof")
+        defer { try? HostFiles.removeTree(folder) }
+        let sector = try await proveSector(folder)
+        guard sector.status == .good else { return [sector] }
+        return [sector, try await proveKernel(folder)]
+    }
+
+    private func proveSector(_ folder: HostPath) async throws -> Finding {
+        let disk = folder.appending("proof.raw")
+        try HostFiles.write(ProofSector.disk, to: disk)
+        var spec = MachineSpec(id: proofName(1), memory: .mib(32))
+        spec.disks = [DiskAttachment(DiskImage(path: disk, format: .raw), role: .system)]
+        spec.consoleLog = folder.appending("sector.log")
+        return try await prove("boot sector", spec, within: .seconds(30), mark: ProofSector.text)
+    }
+
+    private func proveKernel(_ folder: HostPath) async throws -> Finding {
+        let place = options["proofImage"] ?? HostEnvironment.variable("ANYVISOR_PROOF_IMAGE")
+        guard let place else {
+            return Finding(
+                "64-bit kernel", .warning, "unproven: no kernel was booted",
+                remedy: "run `anyvisor image build tiny` and name its folder in ANYVISOR_PROOF_IMAGE")
+        }
+        let image = HostPath(place)
+        guard let description = try? HostFiles.read(image.appending("image.json")),
+            let kernel = try? JSONDecoder().decode(ProofImage.self, from: Data(description)), let file = kernel.kernel
+        else {
+            return Finding(
+                "64-bit kernel", .warning, "unproven: \(image) is not the folder of an image with a kernel",
+                remedy: "anyvisor image build tiny")
+        }
+        var spec = MachineSpec(id: proofName(2), memory: .mib(256))
+        // Without an IO disk the agent says so at once, and that it speaks is what is wanted.
+        spec.boot = .kernel(
+            .init(
+                kernel: image.appending(file), initrd: kernel.initrd.map { image.appending($0) },
+                commandLine: (kernel.commandLine ?? "") + " anyvisor.wait=1"))
+        spec.consoleLog = folder.appending("kernel.log")
+        return try await prove("64-bit kernel", spec, within: dialect.kernelLimit, mark: "@anyvisor:")
+    }
+
+    private func proofName(_ number: Int) -> MachineID {
+        let owner = RunScope.current?.owner ?? "anyvisor-check-"
+        return MachineID("\(owner)proof\(number)-\(UInt32.random(in: .min ... .max))")
+    }
+
+    /// Runs a machine until its console shows the mark and it has ended, or time is up.
+    private func prove(
+        _ subject: String, _ spec: MachineSpec, within limit: Duration, mark: String
+    ) async throws -> Finding {
+        let begin = ContinuousClock.now
+        do {
+            let machine = try await create(spec)
+            let outcome = await outcome(of: machine, within: limit)
+            let text = (try? await machine.console?.read(offset: 0, count: 64 << 10)) ?? []
+            try await machine.destroy()
+            let seconds = ((ContinuousClock.now - begin).inSeconds * 10).rounded() / 10
+            guard String(decoding: text, as: UTF8.self).contains(mark) else {
+                let reason = outcome ?? "it ended without the expected line on its console"
+                return Finding(subject, .bad, reason, remedy: "use another backend, for example qemu")
+            }
+            return Finding(subject, .good, "ran and spoke, \(seconds) s")
+        } catch {
+            return Finding(subject, .bad, BackendError.wrapping(error, "check").message)
+        }
+    }
+
+    /// nil when the machine ended by itself, else what went wrong.
+    private func outcome(of machine: any Machine, within limit: Duration) async -> String? {
+        let events = machine.events()
+        do { try await machine.start() } catch { return BackendError.wrapping(error, "check").message }
+        return await withTaskGroup(of: String?.self) { group in
+            group.addTask {
+                for await event in events {
+                    switch event {
+                    case .state(.stopped): return nil
+                    case .state(.crashed): return "the hypervisor's process died"
+                    case .lost(let error): return error.message
+                    case .gone: return "somebody removed the machine"
+                    case .state: continue
+                    }
+                }
+                return nil
+            }
+            group.addTask {
+                try? await Task.sleep(for: limit)
+                return "it did not end within \(Int(limit.inSeconds)) s"
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? nil
+        }
+    }
+}
+
+/// What a proof needs of an image's `image.json`.
+private struct ProofImage: Decodable {
+    var kernel: String?
+    var initrd: String?
+    var commandLine: String?
 }

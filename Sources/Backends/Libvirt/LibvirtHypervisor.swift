@@ -42,7 +42,16 @@ final class LibvirtHypervisor: Hypervisor {
             return opening
         }
         do {
-            return try await opening.value
+            let connection = try await opening.value
+            guard connection.isLost else { return connection }
+            // The daemon went away; machines that were handed out stay lost, new calls get a new connection.
+            let isFirst = state.withLock { state in
+                guard state.opening == opening else { return false }
+                state.opening = nil
+                return true
+            }
+            if isFirst { await connection.close() }
+            return try await self.connection()
         } catch {
             state.withLock { if $0.opening == opening { $0.opening = nil } }
             throw error

@@ -31,6 +31,7 @@ final class LibvirtMachine: Machine {
 
     func state() async throws -> MachineState {
         if record.isGone { return .gone }
+        if connection.isLost { return .lost }
         do {
             // Not on the machine's own worker: whoever wants to know must not wait behind a call that hangs.
             return try await connection.worker.call("machine.state") { [self] in
@@ -114,7 +115,9 @@ final class LibvirtMachine: Machine {
     private func startFailure() -> BackendError {
         var failure = libvirtError("machine.start", "cannot start machine '\(id)'")
         if let log = connection.root?.log(of: id), let text = try? HostFiles.readText(log) {
-            failure.evidence["qemu.log"] = text.split(separator: "\n").suffix(20).joined(separator: "\n")
+            // The lines of the command end with a backslash.
+            let said = text.split(separator: "\n").filter { $0.last != "\\" }
+            failure.evidence["qemu.log"] = said.suffix(20).joined(separator: "\n")
         }
         return failure
     }

@@ -14,7 +14,7 @@ enum LibvirtRuntime {
     /// - Throws: `unavailable` when libvirt cannot be initialized.
     static func start(log: HostPath?) throws {
         // The environment is libvirt's only door for this, and it is read once, by virInitialize.
-        if let log { setenv("LIBVIRT_LOG_OUTPUTS", "3:file:\(log)", 0) }
+        setenv("LIBVIRT_LOG_OUTPUTS", log.map { "3:file:\($0)" } ?? "4:stderr", 0)
         try started.get()
     }
 

@@ -1,5 +1,4 @@
 import Abstractions
-import BackendSupport
 import Clibvirt
 import Host
 import Synchronization
@@ -20,30 +19,27 @@ final class MachineRecord: Sendable {
         var isUndefined = false
         var isGone = false
         var emulator: ProcessIdentity?
-        var worker: BlockingWorker?
         var listeners: [Int: AsyncStream<MachineEvent>.Continuation] = [:]
         var nextListener = 0
     }
     private let state = Mutex(State())
 
-    init(id: MachineID, uuid: String) {
+    /// A file that says that the machine was started once.
+    private let mark: HostPath?
+
+    init(id: MachineID, uuid: String, mark: HostPath? = nil) {
+        self.mark = mark
+        if let mark, HostFiles.exists(mark) { state.withLock { $0.hasStarted = true } }
         self.id = id
         self.uuid = uuid
+        worker = LibvirtWorker("machine '\(id)'")
     }
 
-    /// The thread for this machine's calls; a new one when the old one hangs.
-    private var worker: BlockingWorker {
-        state.withLock { state in
-            if let worker = state.worker, !worker.isWedged { return worker }
-            let worker = BlockingWorker("machine '\(id)'")
-            state.worker?.close()
-            state.worker = worker
-            return worker
-        }
-    }
+    /// The thread for this machine's calls.
+    private let worker: LibvirtWorker
 
     /// Whether an earlier call of this machine still hangs.
-    var isWedged: Bool { state.withLock { $0.worker?.isWedged ?? false } }
+    var isWedged: Bool { worker.isWedged }
 
     /// Its QEMU, as far as it is known.
     var emulator: ProcessIdentity? { state.withLock { $0.emulator } }
@@ -66,6 +62,8 @@ final class MachineRecord: Sendable {
     var isGone: Bool { state.withLock { $0.isGone } }
 
     func started(_ emulator: ProcessIdentity?) {
+        // Without the mark a later process takes a stopped machine for one that never ran, and nothing worse.
+        if let mark { try? HostFiles.write([], to: mark) }
         state.withLock { state in
             state.hasStarted = true
             state.isStopping = false
@@ -152,12 +150,13 @@ extension MachineRecord {
     /// Sends the last event and ends all streams.
     func end(_ event: MachineEvent) {
         let listeners = state.withLock { state in
-            if event == .gone {
-                state.isGone = true
-                state.worker?.close()
-            }
+            if event == .gone { state.isGone = true }
             defer { state.listeners = [:] }
             return Array(state.listeners.values)
+        }
+        if event == .gone {
+            worker.close()
+            if let mark { try? HostFiles.removeTree(mark) }
         }
         for listener in listeners {
             listener.yield(event)
@@ -179,12 +178,17 @@ extension MachineRecord {
 /// The records of all machines that were seen through one connection.
 final class MachineTable: Sendable {
     private let records = Mutex<[String: MachineRecord]>([:])
+    private let lost = Atomic(false)
+    private let marks: HostPath?
+
+    /// - Parameter marks: folder that remembers which machines were started, nil where libvirt does.
+    init(marks: HostPath?) { self.marks = marks }
 
     /// The record of a domain; the same one as long as the machine exists.
     func record(_ id: MachineID, uuid: String) -> MachineRecord {
         records.withLock { records in
             if let known = records[uuid] { return known }
-            let record = MachineRecord(id: id, uuid: uuid)
+            let record = MachineRecord(id: id, uuid: uuid, mark: marks?.appending(uuid))
             records[uuid] = record
             return record
         }
@@ -197,8 +201,14 @@ final class MachineTable: Sendable {
 
     func remove(_ uuid: String) { _ = records.withLock { $0.removeValue(forKey: uuid) } }
 
+    /// Whether the daemon behind the connection went away.
+    var isLost: Bool { lost.load(ordering: .acquiring) }
+
     /// Ends every stream, since no event will come any more.
-    func loseAll(_ error: BackendError) {
+    ///
+    /// - Parameter daemonIsGone: no call can be answered either.
+    func loseAll(_ error: BackendError, daemonIsGone: Bool) {
+        if daemonIsGone { lost.store(true, ordering: .releasing) }
         let all = records.withLock { Array($0.values) }
         for record in all { record.end(.lost(error)) }
     }

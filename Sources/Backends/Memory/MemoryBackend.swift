@@ -11,7 +11,7 @@ public enum MemoryBackend {
         options: [
             OptionDeclaration(
                 "guest", .path, help: "program that plays the guest: it gets the disks' paths, the IO disk last"),
-            MemoryFaults.option,
+            MemoryFaults.option(.hypervisor),
         ],
         factory: .hypervisor { options in
             MemoryHypervisor(
@@ -20,6 +20,7 @@ public enum MemoryBackend {
 
     /// The disk.
     public static let disk = BackendDescriptor(
-        name: "memory", summary: "disks that are one JSON file with a tree in it", options: [MemoryFaults.option],
+        name: "memory", summary: "disks that are one JSON file with a tree in it",
+        options: [MemoryFaults.option(.disk)],
         factory: .disk { options in MemoryDisk(fault: MemoryFault.named(in: options)) })
 }

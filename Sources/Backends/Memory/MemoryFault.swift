@@ -63,9 +63,11 @@ package enum MemoryFaults {
     /// Every fault, in the order of their protocols.
     package static let all = MemoryFault.allCases
 
-    static let option = OptionDeclaration(
-        "fault", .string, help: "break one sentence of the contract on purpose, to test the conformance suite",
-        choices: all.map(\.rawValue))
+    static func option(_ kind: BackendKind) -> OptionDeclaration {
+        OptionDeclaration(
+            "fault", .string, help: "break one sentence of the contract on purpose, to test the conformance suite",
+            choices: all.filter { $0.kind == kind }.map(\.rawValue))
+    }
 }
 
 extension MemoryFault {

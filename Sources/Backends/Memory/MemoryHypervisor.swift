@@ -24,9 +24,15 @@ public final class MemoryHypervisor: Hypervisor {
         try checkOpen("hypervisor.info")
         return HypervisorInfo(
             name: "memory", version: "1",
-            features: [
-                .console, .snapshots, .pause, .diskHotplug, .screenshot, .statistics, .kernelBoot, .simulated,
-            ], diskFormats: [.raw, .vdi, .qcow2, .memory], maximumCPUs: 64)
+            features: features, diskFormats: [.raw, .vdi, .qcow2, .memory], maximumCPUs: 64)
+    }
+
+    private var features: Set<Feature> {
+        let always: Set<Feature> = [
+            .console, .snapshots, .pause, .diskHotplug, .screenshot, .statistics, .kernelBoot, .simulated,
+        ]
+        // With a guest states are more than bookkeeping: it reads the disks, writes to them and ends by itself.
+        return guest == nil ? always : always.union([.executesGuests])
     }
 
     /// See `Hypervisor`.

@@ -62,6 +62,7 @@ actor MemoryMachine: Machine {
             guest.cutPower()
             guestEnded(await guest.end(), by: guest)
         }
+        claims = []
         if now != .gone, now != .stopped { become(.stopped) }
     }
 

@@ -82,7 +82,7 @@ struct MemoryWritable: WritableFilesystem {
                 throw BackendError(.invalidArgument, operation, "folder \(path) cannot move into itself")
             }
             let oldBytes = GuestPath.bytes(of: name)
-            let newBytes = GuestPath.bytes(of: newName)
+            let newBytes = try MemoryWritable.checked(newName, operation)
             if let there = tree[newFolder].entries[newBytes] {
                 if there == source { return }
                 let thereIsFolder = tree[there].stat.kind == .directory
@@ -119,6 +119,15 @@ struct MemoryWritable: WritableFilesystem {
         guard let name = path.components.last, tree[folder].entries[GuestPath.bytes(of: name)] == nil else {
             throw BackendError(.alreadyExists, operation, "\(path) exists already in the image", blame: .caller)
         }
-        return (folder, GuestPath.bytes(of: name))
+        return (folder, try MemoryWritable.checked(name, operation))
+    }
+
+    /// The limits of every Unix file system.
+    private static func checked(_ name: String, _ operation: String) throws -> [UInt8] {
+        let bytes = GuestPath.bytes(of: name)
+        guard bytes.count <= 255, !bytes.contains(0) else {
+            throw BackendError(.invalidArgument, operation, "a name has at most 255 bytes and no zero byte")
+        }
+        return bytes
     }
 }

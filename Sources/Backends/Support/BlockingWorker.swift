@@ -56,6 +56,28 @@ public final class BlockingWorker: Sendable {
         wake.signal()
     }
 
+    /// Runs cleanup on the thread once it is free, even after a call that was abandoned.
+    ///
+    /// - Returns: whether it ran within the limit; if not, it still runs when the thread comes back.
+    public func cleanUp(within limit: Duration, _ body: @escaping @Sendable () -> Void) async -> Bool {
+        do {
+            try await CallDeadline.$current.withValue(.now + limit) {
+                try await abandoning("close") { finish in
+                    state.withLock { state in
+                        state.jobs.append {
+                            body()
+                            finish(.success(()))
+                        }
+                    }
+                    wake.signal()
+                }
+            }
+            return true
+        } catch {
+            return false
+        }
+    }
+
     /// Whether a call was abandoned and may still hang.
     public var isWedged: Bool { state.withLock { $0.isWedged } }
 

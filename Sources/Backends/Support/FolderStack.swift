@@ -6,10 +6,13 @@ import Abstractions
 
 /// The open folder of a walk and the folders above it, however deep, with a bounded number of descriptors.
 ///
-/// The root and the deepest folders stay open; one that was closed is opened again from the root, name by name, without following
-/// a link. A path is never built, so its length does not matter.
+/// The root, each 64th folder and the deepest ones stay open; one that was closed is opened again from the nearest of them, name by
+/// name, without following a link. A path is never built, so its length does not matter.
 package final class FolderStack {
     private static let kept = 32
+    /// Levels that stay open all the time, at most 256 of them.
+    private static func isLandmark(_ level: Int) -> Bool { level % 64 == 63 && level < 64 * 256 }
+
     private let root: Int32
     private var levels: [(name: String, descriptor: Int32)] = []
 
@@ -21,6 +24,9 @@ package final class FolderStack {
 
     /// The names from the root down to the current folder.
     package var names: [String] { levels.map(\.name) }
+
+    /// The current folder's name; nil at the root.
+    var lastName: String? { levels.last?.name }
 
     /// The current folder's descriptor, owned by the stack.
     package func current() throws -> Int32 {
@@ -34,7 +40,7 @@ package final class FolderStack {
         let descriptor = try HostNames.openFolder(try current(), name)
         levels.append((name, descriptor))
         let old = levels.count - 1 - FolderStack.kept
-        if old >= 0 { close(at: old) }
+        if old >= 0 && !FolderStack.isLandmark(old) { close(at: old) }
     }
 
     /// Makes the folder above the current one.
@@ -58,16 +64,15 @@ package final class FolderStack {
     /// Opens the current folder and those just above it again.
     private func reopen() throws {
         let first = max(0, levels.count - FolderStack.kept)
-        var parent = root
+        let start = levels.lastIndex { $0.descriptor >= 0 }
+        var parent = start.map { levels[$0].descriptor } ?? root
         var isPassing = false
         defer { if isPassing { Glibc.close(parent) } }
-        for level in levels.indices {
-            var descriptor = levels[level].descriptor
-            let isMissing = descriptor < 0
-            if isMissing { descriptor = try HostNames.openFolder(parent, levels[level].name) }
+        for level in (start.map { $0 + 1 } ?? 0)..<levels.count {
+            let descriptor = try HostNames.openFolder(parent, levels[level].name)
             if isPassing { Glibc.close(parent) }
             parent = descriptor
-            isPassing = isMissing && level < first
+            isPassing = level < first
             if !isPassing { levels[level].descriptor = descriptor }
         }
     }

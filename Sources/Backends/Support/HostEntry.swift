@@ -17,6 +17,14 @@ public struct HostEntry: Sendable, Hashable {
     /// What it takes on the host's disk: less than its size when it has holes.
     public var allocatedBytes: Int64
 
+    /// Describes something that another source than this host tells of.
+    package init(name: String, stat: FileStat, identity: FileIdentity, allocatedBytes: Int64) {
+        self.name = name
+        self.stat = stat
+        self.identity = identity
+        self.allocatedBytes = allocatedBytes
+    }
+
     /// The entry of this name in an open folder; nil when nothing is there (any more).
     package static func read(_ name: String, below folder: Int32) throws -> HostEntry? {
         guard let info = try HostNames.status(folder, name) else { return nil }

@@ -67,9 +67,10 @@ public final class HostTreeReader {
         guard try visitor.enter(top) else { return }
         let stack = FolderStack(root: try HostNames.openFolder(parent, top.name))
         var folders = [(entry: top, names: Array(try HostNames.list(try stack.current()).reversed()))]
-        while let folder = folders.last {
+        while !folders.isEmpty {
+            // In place: a copy of the names would make each step cost as much as the folder is long.
             guard let name = folders[folders.count - 1].names.popLast() else {
-                try visitor.leave(folder.entry)
+                try visitor.leave(folders[folders.count - 1].entry)
                 folders.removeLast()
                 stack.leave()
                 continue

@@ -30,7 +30,7 @@ package enum TreeRemover {
                 }
             } else {
                 pending.removeLast()
-                guard let done = stack.names.last else { break }
+                guard let done = stack.lastName else { break }
                 stack.leave()
                 try unlink(done, below: try stack.current(), flags: AT_REMOVEDIR)
             }

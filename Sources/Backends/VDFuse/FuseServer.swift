@@ -76,7 +76,7 @@ final class FuseServer {
     }
 
     private func unmount() {
-        disk.abort()
+        disk.close()
         guard let session else { return }
         fuse_session_unmount(session)
         fuse_session_destroy(session)

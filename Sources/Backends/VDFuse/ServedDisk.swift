@@ -42,6 +42,6 @@ final class ServedDisk {
     /// Makes everything durable, or throws and leaves the image as it was.
     func commit() throws { try view.commit() }
 
-    /// Drops what is staged.
-    func abort() { view.abort() }
+    /// Drops what is staged and lets the image go.
+    func close() { view.close() }
 }

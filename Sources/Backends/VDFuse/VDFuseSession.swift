@@ -50,13 +50,8 @@ final class VDFuseSession: DiskSession {
             onClose(self)
         }
         if worker.isWedged { core.killAll() }
-        do {
-            try await CallDeadline.$current.withValue(.now + .seconds(10)) {
-                try await worker.call("disk.close") { [core] in core.close() }
-            }
-        } catch {
-            core.killAll()
-        }
+        let isDone = await worker.cleanUp(within: .seconds(10)) { [core] in core.close() }
+        if !isDone { core.killAll() }
         try await Self.clear(folder)
     }
 

@@ -22,7 +22,7 @@ struct InputFetcher: Sendable {
     private struct FetchRequest: Codable {
         var requirements: [String]
         var sources: [String]
-        var python: BuiltImage.Python
+        var python: GuestImage.Python
         var dest: String
         var stubs: String
     }
@@ -37,7 +37,7 @@ struct InputFetcher: Sendable {
     /// The fetched files; empty when the recipe has no Python inputs.
     ///
     /// - Throws: `invalidArgument` for what the index does not have, `unavailable` with `backoff` when it cannot be reached.
-    func fetch(_ inputs: [Input], for image: BuiltImage, note: @Sendable (String) -> Void) async throws -> [HostPath] {
+    func fetch(_ inputs: [Input], for image: GuestImage, note: @Sendable (String) -> Void) async throws -> [HostPath] {
         var request = FetchRequest(
             requirements: [], sources: [], python: .init(version: "3", abi: "none", platforms: ["any"]), dest: "",
             stubs: "")

@@ -30,7 +30,7 @@ public struct RunResult: Sendable, Hashable, Codable {
     /// The disk backend that did each copy.
     public var disk: [String: BackendRecord]
     /// The backends that were tried and given up, in order.
-    public var rejections: [Rejection]
+    public var rejections: [RejectedBackend]
     /// All phases in order.
     public var phases: [PhaseRecord]
     /// All tasks in order.

@@ -1,95 +1,60 @@
 import Abstractions
+import Filters
+import Host
 
-/// Does an operation on an image with the first disk backend that can: when one fails for a reason that is its own, the next
-/// does the same operation again from its beginning.
-///
-/// A session that is not committed has changed nothing, so the next backend starts from the same image.
-actor DiskChain {
-    private var order: [BackendDescriptor]
-    private let candidates: Candidates
-    private var open: [String: any DiskAccess] = [:]
-    private let reject: @Sendable (BackendDescriptor, BackendError) -> Void
+/// The disk backends of a run as one that goes over to the next when one fails, and what each operation was done by.
+struct DiskChain: Sendable {
+    private let disk: FallbackDisk
+    private let log: FallbackLog
 
-    init(_ candidates: Candidates, reject: @escaping @Sendable (BackendDescriptor, BackendError) -> Void) {
-        self.candidates = candidates
-        self.reject = reject
-        order = candidates.descriptors
-    }
-
-    /// Runs `body` on the file system that fills the image.
-    ///
-    /// - Throws: the first error that does not fall through; `unavailable` with all causes when no backend is left.
-    func perform<Value: Sendable>(
-        _ operation: String, on image: DiskImage, _ mode: AccessMode,
-        _ body: @escaping @Sendable (any GuestFilesystem, any DiskSession) async throws -> Value
-    ) async throws -> (value: Value, backend: RunResult.BackendRecord) {
-        var failures: [BackendError] = candidates.missing.map(\.error)
-        for descriptor in order {
-            do {
-                let access = try await access(descriptor)
-                let info = try await access.info()
-                guard info.formats.contains(image.format) else {
-                    throw BackendError(
-                        .unsupported, operation, "does not open \(image.format) images", backend: descriptor.name)
-                }
-                let value = try await Self.session(access, image, mode, body)
-                return (value, .init(name: descriptor.name, version: info.version))
-            } catch {
-                let known = BackendError.wrapping(error, operation).named(descriptor.name)
-                if Task.isCancelled { throw CancellationError() }
-                guard known.code.fallsThrough else { throw known }
-                failures.append(known)
-                reject(descriptor, known)
-                drop(descriptor)
-            }
+    /// - Throws: `invalidArgument` for a name that nobody knows or an option that its backend does not take.
+    init(
+        _ preference: BackendPreference, _ registry: BackendRegistry, journal: Journal,
+        reject: @escaping @Sendable (String, BackendError) -> Void
+    ) throws {
+        log = FallbackLog { reject($0.backend, $0.error) }
+        let candidates = try registry.diskCandidates(try preference.names(.disk)) {
+            preference.options[$0] ?? [:]
         }
-        throw BackendError(
-            .unavailable, operation, "no disk backend is left of: \(names)", blame: .backend, causes: failures)
+        let staging = CopyStaging(
+            announce: { try journal.append(.path($0)) }, remove: { try HostFiles.removeTree($0) })
+        disk = FallbackDisk(candidates, log: log, staging: staging)
     }
 
-    private var names: String {
-        (candidates.missing.map(\.backend) + candidates.descriptors.map(\.name)).joined(separator: ", ")
-    }
-
-    private static func session<Value: Sendable>(
-        _ access: any DiskAccess, _ image: DiskImage, _ mode: AccessMode,
+    /// Runs `body` on the file system that fills the image, in a session of its own.
+    ///
+    /// - Throws: what `body` throws; the session is then closed without commit.
+    func perform<Value: Sendable>(
+        on image: DiskImage, _ mode: AccessMode,
         _ body: @Sendable (any GuestFilesystem, any DiskSession) async throws -> Value
-    ) async throws -> Value {
-        let session = try await access.open(image, mode)
+    ) async throws -> (value: Value, backend: RunResult.BackendRecord) {
+        let session = try await disk.open(image, mode)
         do {
             let value = try await body(try await session.filesystem(on: .whole), session)
             try await session.close()
-            return value
+            let worker = log.used.last ?? ""
+            let info = try? await disk.info()
+            return (value, .init(name: worker, version: info?.version ?? ""))
         } catch {
-            // The body's error wins; a dead backend's session cannot be closed anyway. Shielded: the body may have ended
-            // because the caller was cancelled.
-            let closing = Task { try? await session.close() }
-            if !BackendError.wrapping(error, "disk").code.fallsThrough { await closing.value }
+            // Shielded: the body may have ended because the caller was cancelled. The body's error wins.
+            await Task { try? await session.close() }.value
             throw error
         }
     }
 
-    private func access(_ descriptor: BackendDescriptor) async throws -> any DiskAccess {
-        if let access = open[descriptor.name] { return access }
-        guard case .disk(let make) = descriptor.factory else {
-            throw BackendError(.internal, "disk", "'\(descriptor.name)' is no disk backend")
-        }
-        let access = try await make(try candidates.values(for: descriptor))
-        open[descriptor.name] = access
-        return access
-    }
-
-    /// Puts a backend at the end of the order and lets go of it, without waiting: it may hang.
-    private func drop(_ descriptor: BackendDescriptor) {
-        order.removeAll { $0.name == descriptor.name }
-        order.append(descriptor)
-        guard let access = open.removeValue(forKey: descriptor.name) else { return }
-        Task { await access.close() }
-    }
-
     /// Closes every backend.
-    func close() async {
-        for access in open.values { await access.close() }
-        open = [:]
+    func close() async { await disk.close() }
+}
+
+extension BackendPreference {
+    /// The names to try.
+    ///
+    /// - Throws: `invalidArgument` when there are none.
+    func names(_ kind: BackendKind) throws -> [String] {
+        guard !prefer.isEmpty else {
+            throw BackendError(
+                .invalidArgument, "plan", "no \(kind.rawValue) is chosen, name one in the recipe or in anyvisor.yaml")
+        }
+        return prefer
     }
 }

@@ -1,83 +1,88 @@
 import Abstractions
+import Filters
 
 /// Gives the hypervisors of a recipe one by one, each reached and fit for the image; decided before a machine exists.
 actor HypervisorChain {
     /// A hypervisor that answers.
     struct Choice: Sendable {
-        var descriptor: BackendDescriptor
+        var name: String
         var hypervisor: any Hypervisor
         var info: HypervisorInfo
     }
 
-    private var rest: ArraySlice<BackendDescriptor>
-    private let candidates: Candidates
+    private var rest: ArraySlice<Candidate<any Hypervisor>>
+    private let names: [String]
     private let patience: Duration
-    private var failures: [BackendError]
-    private let report: @Sendable (BackendDescriptor, BackendError) -> Void
+    private var failures: [BackendError] = []
+    private let report: @Sendable (String, BackendError) -> Void
 
+    /// - Throws: `invalidArgument` for a name that nobody knows or an option that its backend does not take.
     init(
-        _ candidates: Candidates, patience: Duration,
-        reject: @escaping @Sendable (BackendDescriptor, BackendError) -> Void
-    ) {
-        self.candidates = candidates
+        _ preference: BackendPreference, _ registry: BackendRegistry, patience: Duration,
+        reject: @escaping @Sendable (String, BackendError) -> Void
+    ) throws {
+        let candidates = try registry.hypervisorCandidates(try preference.names(.hypervisor)) {
+            preference.options[$0] ?? [:]
+        }
+        rest = candidates[...]
+        names = candidates.map(\.name)
         self.patience = patience
-        rest = candidates.descriptors[...]
-        failures = candidates.missing.map(\.error)
         report = reject
     }
 
     /// The next one that can run the image.
     ///
     /// - Throws: `unavailable` with all causes when none is left; an error that does not fall through.
-    func next(for image: BuiltImage, cpus: Int) async throws -> Choice {
-        while let descriptor = rest.popFirst() {
+    func next(for image: GuestImage, cpus: Int) async throws -> Choice {
+        while let candidate = rest.popFirst() {
             do {
-                return try await reach(descriptor, image, cpus)
+                return try await reach(candidate, image, cpus)
             } catch {
                 if Task.isCancelled { throw CancellationError() }
-                let known = BackendError.wrapping(error, "resolve").named(descriptor.name)
+                let known = BackendError.wrapping(error, "resolve").named(candidate.name)
                 guard known.code.fallsThrough else { throw known }
-                note(descriptor, known)
+                note(candidate.name, known)
             }
         }
-        let names = (candidates.missing.map(\.backend) + candidates.descriptors.map(\.name)).joined(separator: ", ")
+        // One alone speaks for itself.
+        if names.count == 1, let only = failures.first { throw only }
         throw BackendError(
-            .unavailable, "resolve", "no hypervisor is left of: \(names); `anyvisor doctor` says what each lacks",
+            .unavailable, "resolve",
+            "no hypervisor is left of: \(names.joined(separator: ", ")); `anyvisor doctor` says what each lacks",
             blame: .backend, causes: failures)
     }
 
     /// Gives up a hypervisor that could not make the machine; the error is kept for when none is left.
     func reject(_ choice: Choice, _ error: BackendError) async {
-        note(choice.descriptor, error)
+        note(choice.name, error)
         // Not awaited for long: it may hang.
         let hypervisor = choice.hypervisor
         let late = BackendError(.timeout, "release", "closing took too long")
         try? await abandoning(at: .now + .seconds(3), late) { await hypervisor.close() }
     }
 
-    private func note(_ descriptor: BackendDescriptor, _ error: BackendError) {
+    private func note(_ name: String, _ error: BackendError) {
         failures.append(error)
-        report(descriptor, error)
+        report(name, error)
     }
 
-    private func reach(_ descriptor: BackendDescriptor, _ image: BuiltImage, _ cpus: Int) async throws -> Choice {
-        guard case .hypervisor(let make) = descriptor.factory else {
-            throw BackendError(.internal, "resolve", "'\(descriptor.name)' is no hypervisor")
-        }
-        let hypervisor = try await make(try candidates.values(for: descriptor))
+    private func reach(
+        _ candidate: Candidate<any Hypervisor>, _ image: GuestImage, _ cpus: Int
+    ) async throws -> Choice {
+        let hypervisor = try await candidate.make()
         do {
             let late = BackendError(
-                .timeout, "resolve", "does not answer within \(patience.inSeconds) s", backend: descriptor.name)
+                .timeout, "resolve", "does not answer within \(patience.inSeconds) s", backend: candidate.name)
             let info = try await abandoning(at: .now + patience, late) { try await hypervisor.info() }
             try Self.checkFit(info, image, cpus)
-            return Choice(descriptor: descriptor, hypervisor: hypervisor, info: info)
+            return Choice(name: candidate.name, hypervisor: hypervisor, info: info)
         } catch {
             Task { await hypervisor.close() }
             throw error
         }
     }
 
-    private static func checkFit(_ info: HypervisorInfo, _ image: BuiltImage, _ cpus: Int) throws {
+    private static func checkFit(_ info: HypervisorInfo, _ image: GuestImage, _ cpus: Int) throws {
         func refuse(_ message: String) -> BackendError { BackendError(.unsupported, "resolve", message) }
         guard info.features.contains(.executesGuests) || info.features.contains(.simulated) else {
             throw refuse("keeps only books on machines and runs none")

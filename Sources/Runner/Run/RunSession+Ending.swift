@@ -62,12 +62,12 @@ extension RunSession {
         }
         let done: (value: CopyReport, backend: RunResult.BackendRecord)
         do {
-            done = try await disks.perform("download", on: disk.image, .readOnly, copy)
+            done = try await disks.perform(on: disk.image, .readOnly, copy)
         } catch let error as BackendError where error.code == .corrupt {
             // A guest can say that it is done and still have left its disk dirty.
             note("the IO disk was repaired before its results were read: \(error.message)")
             try await disk.settle()
-            done = try await disks.perform("download", on: disk.image, .readOnly, copy)
+            done = try await disks.perform(on: disk.image, .readOnly, copy)
         }
         copies["download"] = done.backend
         harvest = try collector.sort(done.value)
@@ -116,7 +116,7 @@ extension RunSession {
         if let refused = harvest?.refused, refused.refusedCount > 0 {
             try HostFiles.write(try JSONText.encode(refused, pretty: true), to: draft.appending("refused.json"))
         }
-        let isKept = options.keep == .always || (options.keep == .failed && result.exitCode != ExitCode.passed)
+        let isKept = options.keep == .always || (options.keep == .failed && result.exitCode != RunExit.passed)
         if isKept, let disk {
             _ = try await Tool.check(
                 "cp",

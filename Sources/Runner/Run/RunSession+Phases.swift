@@ -8,10 +8,10 @@ import Host
 /// What each phase does, up to the moment at which the machine is off.
 extension RunSession {
     func resolve() async throws {
-        let built: BuiltImage
+        let built: GuestImage
         switch recipe.image {
         case .name(let name): built = try await runner.images.find(name) { [log] in log.note($0) }
-        case .disk(let image): built = try BuiltImage(disk: image)
+        case .disk(let image): built = try GuestImage(disk: image)
         }
         guard recipe.machine.memory >= built.memoryMinimum else {
             throw BackendError(
@@ -46,7 +46,7 @@ extension RunSession {
     func upload() async throws {
         guard let disk, let job else { return }
         let progress = progress("upload")
-        let done = try await disks.perform("upload", on: disk.image, .readWrite) { filesystem, session in
+        let done = try await disks.perform(on: disk.image, .readWrite) { filesystem, session in
             guard let writable = filesystem.writable else {
                 throw BackendError(.unsupported, "upload", "cannot write")
             }
@@ -72,7 +72,7 @@ extension RunSession {
                 try await launch(on: choice)
                 break
             } catch {
-                let known = BackendError.wrapping(error, "boot").named(choice.descriptor.name)
+                let known = BackendError.wrapping(error, "boot").named(choice.name)
                 guard known.code.fallsThrough, !Task.isCancelled else { throw known }
                 // Before the guest ran, so the next hypervisor starts from the same disks.
                 await silenceMachine()

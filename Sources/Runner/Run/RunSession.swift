@@ -1,6 +1,5 @@
 import Abstractions
 import Host
-import Synchronization
 
 /// One run from its first phase to its last. `RunSession+Phases` says what each phase does.
 actor RunSession {
@@ -16,7 +15,7 @@ actor RunSession {
     let rejections: Rejections
 
     // What the phases made so far.
-    var image: BuiltImage?
+    var image: GuestImage?
     var stamp: FileStamp?
     var inputs: [HostPath] = []
     var job: JobFolder?
@@ -41,10 +40,12 @@ actor RunSession {
             recipe.hypervisor.over(configuration.hypervisor))
         let disk = BackendPreference(prefer: options.disks).over(recipe.disk.over(configuration.disk))
         let deadlines = configuration.deadlines.merging(recipe.deadlines)
-        let hypervisorCandidates = try Candidates(hypervisor, .hypervisor, runner.registry)
-        let diskCandidates = try Candidates(disk, .disk, runner.registry)
         let log = EventLog(attempt: scope.id, observer: observer)
-        let rejections = Rejections(log, hypervisorCandidates.missing + diskCandidates.missing)
+        let rejections = Rejections(log)
+        hypervisors = try HypervisorChain(hypervisor, runner.registry, patience: deadlines[.call] * 2) {
+            rejections.add(.hypervisor, $0, $1)
+        }
+        disks = try DiskChain(disk, runner.registry, journal: scope.journal) { rejections.add(.disk, $0, $1) }
         self.runner = runner
         self.recipe = recipe
         self.options = options
@@ -53,10 +54,6 @@ actor RunSession {
         self.deadlines = deadlines
         self.rejections = rejections
         report = try ReportFolder(options.report, run: scope.id, journal: scope.journal)
-        hypervisors = HypervisorChain(hypervisorCandidates, patience: deadlines[.call] * 2) {
-            rejections.add(.hypervisor, $0.name, $1)
-        }
-        disks = DiskChain(diskCandidates) { rejections.add(.disk, $0.name, $1) }
         try log.keep(in: report.draft.appending("events.jsonl"))
     }
 
@@ -150,9 +147,9 @@ actor RunSession {
             $0.status = result.status.rawValue
             $0.ms = result.ms
         }
-        if result.exitCode == ExitCode.usage {
+        if result.exitCode == RunExit.usage {
             report.drop()
-            return RunOutcome(result: nil, exitCode: ExitCode.usage, report: nil, error: failure)
+            return RunOutcome(result: nil, exitCode: RunExit.usage, report: nil, error: failure)
         }
         do {
             try await writeReport(result)
@@ -161,7 +158,7 @@ actor RunSession {
             failure = failure.map { $0.caused(by: known) } ?? known
             result.status = .error
             result.error = failure
-            result.exitCode = ExitCode.infrastructure
+            result.exitCode = RunExit.infrastructure
             report.drop()
             return RunOutcome(result: result, exitCode: result.exitCode, report: nil, error: failure)
         }
@@ -171,22 +168,22 @@ actor RunSession {
     private func makeResult(_ failure: BackendError?) async -> RunResult {
         let tasks = await taskResults()
         var result = RunResult(
-            name: recipe.name, attempt: scope.id, status: .passed, exitCode: ExitCode.passed,
+            name: recipe.name, attempt: scope.id, status: .passed, exitCode: RunExit.passed,
             simulated: choice?.info.features.contains(.simulated) ?? false, error: failure, startedMs: startedMs,
             ms: log.elapsedMs, recipe: .init(file: recipe.file.string, sha256: await sha256(recipe.file)),
             image: image.map { .init(name: $0.name, identity: $0.identity) },
-            hypervisor: choice.map { .init(name: $0.descriptor.name, version: $0.info.version) }, disk: copies,
+            hypervisor: choice.map { .init(name: $0.name, version: $0.info.version) }, disk: copies,
             rejections: rejections.all, phases: phases, tasks: tasks, guest: harvest?.guest ?? [:],
             inputs: inputs.map(\.name), notes: notes, refused: harvest?.refused.refusedCount ?? 0,
             host: HostRecord.values)
         if let failure {
-            result.exitCode = ExitCode.of(failure)
+            result.exitCode = RunExit.of(failure)
             result.status = failure.code == .cancelled ? .interrupted : .error
         } else if !tasks.allSatisfy({ $0.status == .success }) {
-            result.exitCode = ExitCode.failed
+            result.exitCode = RunExit.failed
             result.status = .failed
         } else if result.simulated && !options.allowSimulated {
-            result.exitCode = ExitCode.infrastructure
+            result.exitCode = RunExit.infrastructure
             result.status = .error
             result.error = BackendError(
                 .unsupported, "run",
@@ -214,33 +211,5 @@ actor RunSession {
     func note(_ message: String) {
         notes.append(message)
         log.note(message)
-    }
-}
-
-/// The backends that were given up, with the phase in which it happened.
-final class Rejections: Sendable {
-    private let log: EventLog
-    private let state: Mutex<(all: [Rejection], phase: String)>
-
-    init(_ log: EventLog, _ missing: [Rejection]) {
-        self.log = log
-        state = Mutex((missing, "resolve"))
-    }
-
-    var all: [Rejection] { state.withLock { $0.all } }
-
-    func enter(_ phase: String) { state.withLock { $0.phase = phase } }
-
-    func add(_ kind: BackendKind, _ name: String, _ error: BackendError) {
-        let phase = state.withLock {
-            $0.all.append(Rejection(kind: kind, backend: name, during: $0.phase, error: error, afterMs: log.elapsedMs))
-            return $0.phase
-        }
-        log.add(.rejected) {
-            $0.phase = phase
-            $0.backend = name
-            $0.status = error.code.rawValue
-            $0.message = error.message
-        }
     }
 }

@@ -8,7 +8,7 @@ struct PluginCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plugin", abstract: "Lists, describes and checks plugins.",
         discussion: "Example: anyvisor plugin check example-python",
-        subcommands: [PluginList.self, PluginDescribe.self])
+        subcommands: [PluginList.self, PluginDescribe.self, PluginCheck.self])
 }
 
 struct PluginList: AsyncParsableCommand {

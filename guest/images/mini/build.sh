@@ -1,19 +1,30 @@
 #!/bin/sh
-# Assembles the boot sector and puts it on a disk of 1 MiB.
+# Image `mini`: the boot sector of mini.S on a disk of 1 MiB.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../common.sh"
-begin mini "${1:-}"
+. "$(dirname "$0")/../common.sh"
+begin mini "$@"
 need ld binutils
-if command -v gcc >/dev/null; then compiler=gcc; else compiler=clang; fi
-need $compiler gcc
-$compiler -c -m32 -o "$build/mini.o" "$here/mini.S"
-ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o "$build/disk.raw" "$build/mini.o"
-rm "$build/mini.o"
-[ "$(wc -c <"$build/disk.raw")" = 512 ] || fail "the boot sector has not 512 bytes"
-truncate -s 1M "$build/disk.raw"
-cat >"$build/image.json" <<'JSON'
-{"name": "mini", "format": "raw", "disk": "disk.raw", "kernel": null, "initrd": null, "commandLine": "", "python": null,
- "memoryMinimumMiB": 1}
-JSON
+if command -v clang >/dev/null; then
+    assembler=clang
+else
+    assembler=gcc
+    need gcc gcc
+fi
+"$assembler" -c -o "$work/mini.o" "$guest/images/mini/mini.S"
+ld --oformat binary -Ttext 0x7c00 -o "$work/mini.bin" "$work/mini.o"
+[ "$(wc -c <"$work/mini.bin")" -eq 512 ] || die "the boot sector is not 512 bytes long"
+truncate -s 1048576 "$files/disk.raw"
+dd if="$work/mini.bin" of="$files/disk.raw" conv=notrunc status=none
+cat >"$files/image.json" <<END
+{
+  "name": "mini",
+  "format": "raw",
+  "disk": "disk.raw",
+  "kernel": null,
+  "initrd": null,
+  "commandLine": "",
+  "python": null,
+  "memoryMinimumMiB": 32
+}
+END
 finish

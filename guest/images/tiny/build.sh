@@ -1,16 +1,23 @@
 #!/bin/sh
-# Debian's cloud kernel, an initramfs of busybox with the agent in it, and an empty disk.
+# Image `tiny`: Debian's cloud kernel and a busybox initramfs that is the whole system, beside an empty disk that it does
+# not need. Boots in about two seconds without hardware acceleration.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../common.sh"
-begin tiny "${1:-}"
+. "$(dirname "$0")/../common.sh"
+begin tiny "$@"
 need mke2fs e2fsprogs
-take_kernel
-make_initramfs "$here/../.."
-truncate -s 64M "$build/root.raw"
-PATH=$PATH:/sbin:/usr/sbin mke2fs -q -F -t ext4 -O ^has_journal -L anyvisor-root "$build/root.raw"
-cat >"$build/image.json" <<JSON
-{"name": "tiny", "format": "raw", "disk": "root.raw", "kernel": "vmlinuz", "initrd": "initrd",
- "commandLine": "$command_line", "python": null, "memoryMinimumMiB": 96, "kernelVersion": "$kernel"}
-JSON
+kernel_and_initramfs
+empty_disk "$files/root.raw" 64M
+cat >"$files/image.json" <<END
+{
+  "name": "tiny",
+  "format": "raw",
+  "disk": "root.raw",
+  "kernel": "vmlinuz",
+  "initrd": "initrd",
+  "commandLine": "$command_line",
+  "python": null,
+  "memoryMinimumMiB": 96,
+  "kernelVersion": "$release"
+}
+END
 finish

@@ -14,10 +14,13 @@ extension LibvirtDialect {
         domainType: "kvm",
         machineType: "pc",
         cpuMode: "host-passthrough",
+        // A host that is itself a guest shows this one and cannot set it: QEMU 7.2 then aborts ("failed to set MSR 0x10a").
+        cpuFeaturesOff: ["arch-capabilities"],
         emulator: "qemu-system-x86_64",
         features: [.console, .pause, .statistics, .executesGuests, .kernelBoot],
         formats: [.raw, .qcow2, .vdi],
         bus: LibvirtDialect.qemuBus,
+        kernelLimit: .seconds(40),
         requirements: { [deviceFinding("/dev/kvm")] })
 
     /// Whether KVM's device is there, may be opened by us and speaks the one version there is (12, see kvm(4) "KVM_GET_API_VERSION").

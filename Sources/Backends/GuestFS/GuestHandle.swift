@@ -1,0 +1,106 @@
+import Abstractions
+import BackendSupport
+import CGuestfs
+import Host
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// A libguestfs handle; all calls but `cancel` come from one thread, and block.
+///
+/// The end of what the appliance's console and QEMU said goes into each error whose cause the library does not tell.
+final class GuestHandle: @unchecked Sendable {
+    // Confined to the session's worker, but for `cancel`, which the library allows from any thread, and the log, which has a lock.
+    let pointer: OpaquePointer
+    private let log = Mutex<[UInt8]>([])
+
+    /// Makes a handle; starts nothing.
+    ///
+    /// - Parameters:
+    ///   - environment: what the library may see of it.
+    ///   - verbose: the appliance tells all it does, two lines for every 8 KiB: to find out why it does not start.
+    init(environment: [String: String], verbose: Bool = false) throws {
+        guard let pointer = av_guestfs_create() else {
+            throw BackendError(.unavailable, "guestfs", "libguestfs makes no handle", blame: .host)
+        }
+        self.pointer = pointer
+        guestfs_set_error_handler(pointer, nil, nil)
+        withStrings(environment.map { "\($0.key)=\($0.value)" }) { _ = guestfs_parse_environment_list(pointer, $0) }
+        guestfs_set_verbose(pointer, verbose ? 1 : 0)
+        guestfs_set_event_callback(
+            pointer,
+            { _, opaque, _, _, _, text, count, _, _ in
+                guard let opaque, let text else { return }
+                let handle = Unmanaged<GuestHandle>.fromOpaque(opaque).takeUnretainedValue()
+                handle.keep(UnsafeRawBufferPointer(start: text, count: count))
+            }, av_guestfs_log_events(), 0, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    /// Frees the handle; kills the appliance if it still runs.
+    func close() { guestfs_close(pointer) }
+
+    /// Interrupts a transfer under way; for any thread.
+    func cancel() { guestfs_user_cancel(pointer) }
+
+    /// The end of what library and appliance said.
+    var logTail: String { String(decoding: log.withLock { $0 }, as: UTF8.self) }
+
+    /// Drops what was said so far.
+    func forgetLog() { log.withLock { $0 = [] } }
+
+    /// Whether the appliance answers.
+    var isReady: Bool { guestfs_is_ready(pointer) == 1 }
+
+    private func keep(_ bytes: UnsafeRawBufferPointer) {
+        log.withLock { $0 = Array(($0 + bytes).suffix(2048)) }
+    }
+
+    // MARK: - Errors
+
+    /// - Throws: the library's error when the result is not 0.
+    func check(_ result: Int32, _ operation: String, _ what: String) throws {
+        guard result == 0 else { throw failure(operation, what) }
+    }
+
+    /// - Throws: the library's error when there is no value.
+    func check<Value>(_ result: Value?, _ operation: String, _ what: String) throws -> Value {
+        guard let result else { throw failure(operation, what) }
+        return result
+    }
+
+    /// The library's last error; to be asked for at once, by the thread that called.
+    func failure(_ operation: String, _ what: String) -> BackendError {
+        let number = guestfs_last_errno(pointer)
+        let text = guestfs_last_error(pointer).map { String(cString: $0) } ?? "no reason given"
+        let native = BackendError.NativeError(domain: "libguestfs", code: Int(number), text: text)
+        guard isReady else {
+            return BackendError(
+                .crashed, operation, "\(what): the appliance is gone", retry: .reopen, native: native,
+                evidence: ["appliance": logTail])
+        }
+        var error = hostError(operation, what, errno: number)
+        if number == 0 {
+            error.code = text.contains("No space left") ? .noSpace : .internal
+            error.message = "\(what): \(text.split(separator: "\n").last.map(String.init) ?? text)"
+        }
+        if [EIO, EUCLEAN, EROFS].contains(number) { error.code = .internal }
+        error.blame = error.code == .noSpace ? .disk : .backend
+        error.native = native
+        if error.code == .internal { error.evidence["appliance"] = logTail }
+        return error
+    }
+}
+
+/// Runs `body` with a null-terminated array of C strings.
+func withStrings<Result>(
+    _ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) throws -> Result
+) rethrows -> Result {
+    let copies: [UnsafeMutablePointer<CChar>?] = strings.map { HostNames.withCString($0) { strdup($0) } } + [nil]
+    defer { copies.forEach { free($0) } }
+    return try copies.withUnsafeBufferPointer { buffer in
+        guard let base = buffer.baseAddress else { fatalError("an array with one element has a base address") }
+        return try body(base)
+    }
+}

@@ -1,0 +1,74 @@
+import Abstractions
+import ArgumentParser
+import ConformanceKit
+import Host
+import MemoryBackend
+import PluginKit
+
+/// `anyvisor conformance`: one suite over every backend.
+struct ConformanceCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "conformance",
+        abstract: "Runs the conformance suite over the backends, each in a process of its own.",
+        discussion: """
+            Example: anyvisor conformance --cells direct,vdfuse
+            Ends with 1 when a case fails, or when a required cell did not run.
+            """)
+    @Option(help: "Names of the backends to try, separated by commas; all when it is left out.") var cells: String?
+    @Option(help: "Only cases whose sentence or group has this text.") var filter: String?
+    @Option(help: "File of the cells that may not be skipped: `KIND BACKEND process` a line.") var required: String?
+    @Flag(help: "Switch on each fault of the memory backend instead: every one must be caught.") var mutants = false
+
+    func run() async throws {
+        let command = self
+        let good = try await CommandScope.run { scope in
+            let settings = command.settings(scope)
+            if command.mutants {
+                let cells = [
+                    ConformanceCell(MemoryBackend.hypervisor, .inline), ConformanceCell(MemoryBackend.disk, .inline),
+                ]
+                return await MutantRun.run(cells, settings) { Terminal.say($0) }
+            }
+            let wanted = command.cells?.split(separator: ",").map(String.init)
+            let descriptors = try Catalogue.load().registry.descriptors.filter { wanted?.contains($0.name) ?? true }
+            let names = try command.required.map { try ConformanceMatrix.requiredCells(HostPath($0)) } ?? []
+            return await Self.run(descriptors, required: names, settings)
+        }
+        if !good { throw ExitCode(ExitStatus.taskFailed) }
+    }
+
+    private func settings(_ scope: RunScope) -> ConformanceSettings {
+        ConformanceSettings(
+            folder: scope.shortDirectory, guestFolder: ResourceFolders.find("guest"), filter: filter)
+    }
+
+    /// Runs the suite on backends in their own processes.
+    static func run(
+        _ descriptors: [BackendDescriptor], required: [String], _ settings: ConformanceSettings
+    ) async -> Bool {
+        let cells = descriptors.map { ConformanceCell($0, .process) }
+        let report = await ConformanceMatrix(cells, required: required, settings: settings)
+            .run(progress: { Terminal.talk($0) }, print: { Terminal.say($0) })
+        return report.isGood
+    }
+}
+
+/// `anyvisor plugin check NAME`.
+struct PluginCheck: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check", abstract: "Runs the conformance suite on a plugin.",
+        discussion: "Example: anyvisor plugin check example-python")
+    @Argument(help: "The plugin's name.") var name: String
+    @Option(help: "Only cases whose sentence or group has this text.") var filter: String?
+
+    func run() async throws {
+        let (name, filter) = (name, filter)
+        let good = try await CommandScope.run { scope in
+            let descriptors = try Catalogue.manifests(named: name).map(\.descriptor)
+            let settings = ConformanceSettings(
+                folder: scope.shortDirectory, guestFolder: ResourceFolders.find("guest"), filter: filter)
+            return await ConformanceCommand.run(descriptors, required: [], settings)
+        }
+        if !good { throw ExitCode(ExitStatus.taskFailed) }
+    }
+}

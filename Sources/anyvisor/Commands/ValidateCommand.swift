@@ -1,0 +1,34 @@
+import Abstractions
+import ArgumentParser
+import Runner
+
+/// `anyvisor validate`: everything that is wrong with a recipe, without running it.
+struct ValidateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "validate", abstract: "Checks a recipe and says everything that is wrong with it.",
+        discussion: "Example: anyvisor validate examples/demo.yaml")
+    @Argument(help: "The recipe.") var recipe: String
+    @Flag(help: "Print JSON.") var json = false
+
+    private struct Answer: Encodable {
+        var ok: Bool
+        var problems: [Diagnostic]
+    }
+
+    func run() async throws {
+        let catalogue = try Catalogue.load()
+        do {
+            let configuration = try RunSetup.configuration(catalogue)
+            _ = try RunSetup.recipe(recipe, catalogue.registry, configuration, try ImageStore.load())
+        } catch let problems as Problems {
+            if json {
+                try Terminal.json(Answer(ok: false, problems: problems.diagnostics))
+            } else {
+                Terminal.talk(problems.description)
+            }
+            throw ArgumentParser.ExitCode(ExitStatus.usage)
+        }
+        if json { return try Terminal.json(Answer(ok: true, problems: [])) }
+        Terminal.say("OK")
+    }
+}
