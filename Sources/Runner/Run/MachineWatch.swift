@@ -75,7 +75,7 @@ actor MachineWatch {
         // An event can get lost with a backend that hangs; a question that stays open tells of that.
         helpers.append(
             Task {
-                while (try? await Task.sleep(for: .seconds(5))) != nil {
+                while (try? await Task.sleep(for: .seconds(2))) != nil {
                     let late = BackendError(
                         .timeout, "machine.state", "the hypervisor does not answer for \(machine.id)")
                     do {

@@ -9,7 +9,8 @@ import Host
 extension RunSession {
     /// Makes sure that the machine writes no more, by the backend or without it; never waits for long.
     func silenceMachine() async {
-        guard let machine else { return }
+        guard let machine, !isMachineSilent else { return }
+        isMachineSilent = true
         await watch?.end()
         let late = BackendError(.timeout, "machine.stop", "the hypervisor does not stop \(machine.id)")
         do {

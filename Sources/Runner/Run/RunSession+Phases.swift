@@ -116,6 +116,7 @@ extension RunSession {
         try scope.journal.append(.process(id.rawValue))
         let machine = try await choice.hypervisor.create(spec)
         self.machine = machine
+        isMachineSilent = false
         let tail = ConsoleTail(
             log: consoleLog, facet: machine.console, copy: report.draft.appending("console.log"))
         let watch = MachineWatch(

@@ -24,6 +24,7 @@ actor RunSession {
     var overlay: DiskImage?
     var machine: (any Machine)?
     var watch: MachineWatch?
+    var isMachineSilent = false
     var harvest: ResultCollector.Harvest?
     var copies: [String: RunResult.BackendRecord] = [:]
     var notes: [String] = []
