@@ -32,13 +32,14 @@ extension PluginProcess {
     func events(_ handle: String, keeping object: RemoteObject) -> AsyncStream<MachineEvent> {
         let (stream, continuation) = AsyncStream.makeStream(
             of: MachineEvent.self, bufferingPolicy: .bufferingNewest(256))
-        let (id, death) = state.withLock { state -> (Int, BackendError?) in
+        let (id, last) = state.withLock { state -> (Int, MachineEvent?) in
             let id = state.newID()
-            if state.death == nil { state.events[handle, default: [:]][id] = continuation }
-            return (id, state.death)
+            let last = state.lastEvents[handle] ?? state.death.map { .lost($0) }
+            if last == nil { state.events[handle, default: [:]][id] = continuation }
+            return (id, last)
         }
-        if let death {
-            continuation.yield(.lost(death))
+        if let last {
+            continuation.yield(last)
             continuation.finish()
         }
         // The handle must live as long as somebody listens.
@@ -101,7 +102,8 @@ extension PluginProcess {
             case .state: false
             }
         let listeners = state.withLock { state in
-            isLast ? state.events.removeValue(forKey: notice.handle) : state.events[notice.handle]
+            if isLast { state.lastEvents[notice.handle] = notice.event }
+            return isLast ? state.events.removeValue(forKey: notice.handle) : state.events[notice.handle]
         }
         for listener in (listeners ?? [:]).values {
             listener.yield(notice.event)

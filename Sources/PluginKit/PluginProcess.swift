@@ -25,6 +25,8 @@ final class PluginProcess: Sendable {
         var nextID = 1
         var pending: [Int: PendingCall] = [:]
         var events: [String: [Int: AsyncStream<MachineEvent>.Continuation]] = [:]
+        /// The last event of machines that are gone, for streams that begin later.
+        var lastEvents: [String: MachineEvent] = [:]
         var lastSign = ContinuousClock.now
         var handshake: Result<Handshake, BackendError>?
         var handshakeWaiter: CheckedContinuation<Handshake, any Error>?
@@ -135,6 +137,7 @@ final class PluginProcess: Sendable {
 
     /// Tells the plugin that a handle is not needed any more.
     func release(_ handle: String) {
+        state.withLock { _ = $0.lastEvents.removeValue(forKey: handle) }
         notify("$/release", HandleParameters(handle: handle, deadlineMs: nil))
     }
 

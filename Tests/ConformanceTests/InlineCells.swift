@@ -2,6 +2,7 @@ import Abstractions
 import ConformanceKit
 import DirectBackend
 import Host
+import LibvirtBackend
 import MemoryBackend
 import Testing
 
@@ -27,6 +28,15 @@ import Testing
     func memoryHypervisorWithGuest() async throws {
         let guest = Self.project.appending("Tests/Fixtures/mini-guest")
         try await expectSound(ConformanceCell(MemoryBackend.hypervisor, .inline, options: ["guest": guest.string]))
+    }
+
+    @Test("direct keeps its contract inside this process")
+    func direct() async throws { try await expectSound(ConformanceCell(DirectBackend.descriptor, .inline)) }
+
+    @Test("libvirt's test driver keeps its contract inside this process")
+    func libvirtTest() async throws {
+        let descriptor = try #require(LibvirtBackend.descriptor(dialect: "test"))
+        try await expectSound(ConformanceCell(descriptor, .inline))
     }
 
     @Test("the memory disk keeps its contract")

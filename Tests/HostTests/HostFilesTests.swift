@@ -51,9 +51,8 @@ import Testing
             let tree = folder.appending("tree")
             try HostFiles.makeDirectories(tree.appending("closed/inner"))
             symlink(kept.string, tree.appending("link").string)
-            let name: [UInt8] = Array(tree.string.utf8) + [0x2f, 0x62, 0xff, 0x0a, 0]
-            #expect(
-                name.map { CChar(bitPattern: $0) }.withUnsafeBufferPointer { mkdir($0.baseAddress ?? "", 0o700) } == 0)
+            let name = (Array(tree.string.utf8) + [0x2f, 0x62, 0xff, 0x0a, 0]).map { CChar(bitPattern: $0) }
+            #expect(mkdir(name, 0o700) == 0)
             chmod(tree.appending("closed").string, 0)
             try makeDeep(tree.appending("deep"), levels: 3_000)
             try HostFiles.removeTree(tree)

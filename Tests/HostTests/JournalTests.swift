@@ -36,7 +36,10 @@ import Testing
 
     @Test("a journal that nobody has begun has no records")
     func missing() async throws {
-        try await withFolder { folder in #expect(try Journal(folder.appending("none")).records() == []) }
+        try await withFolder { folder in
+            let records = try Journal(folder.appending("none")).records()
+            #expect(records == [])
+        }
     }
 
     @Test("records of several writers at once never mix")

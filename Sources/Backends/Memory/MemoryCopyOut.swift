@@ -26,7 +26,10 @@ struct MemoryCopyOut {
                 progress.report(step)
                 progress.report(TransferProgress(bytes: -1, files: -1))
             } : progress
-        let limits = fault == .quotaIgnored ? .faithful : policy
+        var limits = policy
+        if fault == .quotaIgnored, policy != .faithful {
+            limits = .untrusted(CopyLimits(bytes: .gib(1 << 20), files: .max, depth: .max))
+        }
         let report = try SafeTreeWriter.copy(
             to: host, policy: limits, progress: sink, totalBytes: total, cancellation: flag
         ) { writer in
