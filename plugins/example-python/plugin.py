@@ -21,8 +21,9 @@ def describe(path):
     return {"kind": KINDS[stat.S_IFMT(s.st_mode)], "size": s.st_size, "mode": stat.S_IMODE(s.st_mode), "uid": s.st_uid,
             "gid": s.st_gid, "modifiedNanoseconds": s.st_mtime_ns, "links": s.st_nlink, **link}
 def change(path, mode=None, uid=None, gid=None, modifiedNanoseconds=None):
+    if mode is None: mode = stat.S_IMODE(os.lstat(path).st_mode)  # a change of owner takes the setuid bit away
     if os.geteuid() == 0: os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid, follow_symlinks=False)
-    if mode is not None and not os.path.islink(path): os.chmod(path, mode)
+    if not os.path.islink(path): os.chmod(path, mode)
     if modifiedNanoseconds is not None: os.utime(path, ns=(modifiedNanoseconds,) * 2, follow_symlinks=False)
 def copy(call, a, b, report, limits=None, owner={}, path="", depth=0):  # never follows a link
     s, kind, identity = describe(a), describe(a)["kind"], (os.lstat(a).st_dev, os.lstat(a).st_ino)
@@ -51,7 +52,6 @@ def copy(call, a, b, report, limits=None, owner={}, path="", depth=0):  # never 
 def reported(call, a, b, **options):
     copy(call, a, b, report := {"bytes": 0, "files": 0, "refused": [], "links": {}}, **options)
     return {**report, "links": None, "refused": report["refused"][:1000], "refusedCount": len(report["refused"])}
-
 class Session:
     """A folder under a lock. A writer works on a copy beside it, and commit lets the two change places in one step."""
     def __init__(self, path, writes):
