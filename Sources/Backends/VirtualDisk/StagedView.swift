@@ -16,10 +16,11 @@ public final class StagedView: Sendable {
     public let mode: AccessMode
     /// The disk's volumes when it was opened.
     public let volumes: [Volume]
-    private let disk: VirtualDisk
-    private let state = Mutex(State())
+    private let path: HostPath
+    private let state: Mutex<State>
 
     private struct State {
+        var disk: VirtualDisk?
         var transaction: DiskTransaction?
         var failure: BackendError?
     }
@@ -28,10 +29,12 @@ public final class StagedView: Sendable {
     ///
     /// - Throws: what `VirtualDisk.open` and `volumes` do.
     public init(_ image: DiskImage, _ mode: AccessMode) throws {
-        disk = try VirtualDisk.open(image, mode)
+        let disk = try VirtualDisk.open(image, mode)
         self.mode = mode
+        path = image.path
         size = disk.content.size
         volumes = try disk.content.volumes()
+        state = Mutex(State(disk: disk))
     }
 
     /// The first write that could not be staged, or the commit that failed.
@@ -39,11 +42,16 @@ public final class StagedView: Sendable {
 
     /// Fills the buffer with the bytes from `offset` on, staged ones included.
     public func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws {
-        // Under the lock, so that a commit on another thread does not end the transaction in between.
-        let isStaged = try state.withLock { state in
-            try state.transaction?.read(at: offset, into: buffer) != nil
+        // A staged read is under the lock, so that a commit on another thread does not end the transaction in between.
+        let content: (any BlockDevice)? = try state.withLock { state in
+            if let transaction = state.transaction {
+                try transaction.read(at: offset, into: buffer)
+                return nil
+            }
+            guard let disk = state.disk else { throw isClosed }
+            return disk.content
         }
-        if !isStaged { try disk.content.read(at: offset, into: buffer) }
+        try content?.read(at: offset, into: buffer)
     }
 
     /// Stages the buffer's bytes from `offset` on.
@@ -56,6 +64,7 @@ public final class StagedView: Sendable {
             if let open = state.transaction {
                 transaction = open
             } else {
+                guard let disk = state.disk else { throw isClosed }
                 transaction = try disk.begin()
                 state.transaction = transaction
             }
@@ -90,13 +99,16 @@ public final class StagedView: Sendable {
         }
     }
 
-    /// Drops what is staged.
-    public func abort() {
+    /// Drops what is staged and lets the image go; every later call throws `invalidState`.
+    public func close() {
         state.withLock { state in
             state.transaction?.abort()
             state.transaction = nil
+            state.disk = nil
         }
     }
+
+    private var isClosed: BackendError { BackendError(.invalidState, "disk", "the view of \(path) is closed") }
 
     /// Why the file system on a volume must not be opened as it is now; nil when it may be, or is none that is known here.
     public func objection(to volume: Volume) throws -> BackendError? {
@@ -107,7 +119,7 @@ public final class StagedView: Sendable {
             guard let superblock = ExtSuperblock(UnsafeRawBufferPointer(buffer)) else {
                 return BackendError(.corrupt, "disk.filesystem", "the file system on \(volume.id) has no superblock")
             }
-            return superblock.objection("volume \(volume.id) of \(disk.image.path)", volumeSize: volume.size.bytes)
+            return superblock.objection("volume \(volume.id) of \(path)", volumeSize: volume.size.bytes)
         }
     }
 }
