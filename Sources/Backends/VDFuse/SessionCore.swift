@@ -71,7 +71,8 @@ final class SessionCore: @unchecked Sendable {
 
     /// The error behind an error: a server that died, or the first write that it could not stage.
     func explained(_ error: any Error) -> any Error {
-        guard let known = error as? BackendError, known.code != .crashed else { return error }
+        // Before there is a server to ask, the error is what it said before it ended.
+        guard server != nil, let known = error as? BackendError, known.code != .crashed else { return error }
         let number = known.native.map { $0.domain == "errno" ? Int32($0.code) : 0 } ?? 0
         let isBroken =
             [EIO, ENOTCONN, ECONNABORTED, ENODEV, ESHUTDOWN, EUCLEAN].contains(number)
