@@ -143,8 +143,8 @@ final class MountedVolume {
             throw BackendError(
                 .unavailable, "vdfuse.mount", "fuse2fs is not installed; `apt install fuse2fs` as root cures it")
         }
-        // fakeroot: owners and modes are written as told, whoever mounts.
-        let options = mode == .readOnly ? "ro,fakeroot" : "rw,fakeroot"
+        // fakeroot: owners and modes are written as told, whoever mounts. big_writes: libfuse 2 else writes 4 KiB at a time.
+        let options = mode == .readOnly ? "ro,fakeroot" : "rw,fakeroot,big_writes"
         let process = try TetheredProcess(
             "fuse2fs", program,
             [TetheredProcess.flag, "\(getpid())", fuse2fs.string, "-f", "-o", options, source.string, point.string])
