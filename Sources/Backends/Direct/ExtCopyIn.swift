@@ -146,6 +146,8 @@ struct ExtCopyIn: HostTreeVisitor {
             let file = try openFile()
             try fill(number, &inode, file)
             report.bytes += file.size
+            // Holes and the padding of last blocks: progress counts what files are long.
+            moved = report.bytes
         }
         try filesystem.store(inode, number, operation)
     }
@@ -181,7 +183,7 @@ struct ExtCopyIn: HostTreeVisitor {
             }
             source += Int64(count)
             target += Int64(count)
-            advance(Int64(count))
+            advance(min(Int64(count), max(0, file.size - (source - Int64(count)))))
         }
     }
 
@@ -198,6 +200,6 @@ struct ExtCopyIn: HostTreeVisitor {
     }
 
     private func tell() {
-        progress.report(TransferProgress(bytes: min(moved, total), files: report.files, totalBytes: total))
+        progress.report(TransferProgress(bytes: moved, files: report.files, totalBytes: max(total, moved)))
     }
 }

@@ -9,6 +9,7 @@ struct ExtSpaceEstimate: HostTreeVisitor {
     private(set) var bytes: Int64 = 0
     private var blocks: Int64 = 0
     private var inodes: Int64 = 0
+    private var seen: Set<FileIdentity> = []
 
     init(blockSize: Int64, cancellation: CancellationFlag) {
         self.blockSize = blockSize
@@ -26,12 +27,12 @@ struct ExtSpaceEstimate: HostTreeVisitor {
 
     mutating func visit(_ entry: HostEntry, open: () throws -> HostFile) throws {
         guard entry.stat.kind == .file || entry.stat.kind == .symlink else { return }
-        // Names of one file share it; each is counted as its part.
-        if entry.stat.links <= 1 { inodes += 1 }
+        // Names of one file share it.
+        if entry.stat.links > 1 && !seen.insert(entry.identity).inserted { return }
+        inodes += 1
         guard entry.stat.kind == .file else { return }
         bytes += entry.stat.size.bytes
-        let needed = min(entry.stat.size.bytes, entry.allocatedBytes)
-        if entry.stat.links <= 1 { blocks += (needed + blockSize - 1) / blockSize }
+        blocks += (min(entry.stat.size.bytes, entry.allocatedBytes) + blockSize - 1) / blockSize
     }
 
     /// - Throws: `noSpace` when the file system has less room than that.
