@@ -8,6 +8,8 @@ public struct GuestImage: Sendable, Hashable {
     public var name: String
     /// What tells one build from another: the hash of what it was built from, or size and time of a user's file.
     public var identity: String
+    /// The folder it was built into; nil for a user's own disk.
+    public var folder: HostPath?
     /// The system disk; nil: everything is in the initramfs.
     public var disk: DiskImage?
     /// The kernel the host gives; nil: it boots from its disk.
@@ -62,6 +64,7 @@ public struct GuestImage: Sendable, Hashable {
         }
         name = manifest.name
         identity = folder.name
+        self.folder = folder
         disk = try manifest.disk.map { DiskImage(path: try file($0), format: manifest.format ?? .raw) }
         kernel = try manifest.kernel.map { kernel in
             MachineSpec.KernelBoot(

@@ -10,33 +10,52 @@ actor HypervisorChain {
         var info: HypervisorInfo
     }
 
-    private var rest: ArraySlice<Candidate<any Hypervisor>>
+    private var rest: ArraySlice<Candidate<any Hypervisor>>?
+    private let preference: BackendPreference
+    private let registry: BackendRegistry
     private let names: [String]
+    private let proofs: ProofCache
     private let patience: Duration
     private var failures: [BackendError] = []
     private let report: @Sendable (String, BackendError) -> Void
 
     /// - Throws: `invalidArgument` for a name that nobody knows or an option that its backend does not take.
     init(
-        _ preference: BackendPreference, _ registry: BackendRegistry, patience: Duration,
+        _ preference: BackendPreference, _ registry: BackendRegistry, proofs: ProofCache, patience: Duration,
         reject: @escaping @Sendable (String, BackendError) -> Void
     ) throws {
-        let candidates = try registry.hypervisorCandidates(try preference.names(.hypervisor)) {
+        // Made again when the image is known; here for what is wrong with names and options.
+        names = try registry.hypervisorCandidates(try preference.names(.hypervisor)) {
             preference.options[$0] ?? [:]
-        }
-        rest = candidates[...]
-        names = candidates.map(\.name)
+        }.map(\.name)
+        self.preference = preference
+        self.registry = registry
+        self.proofs = proofs
         self.patience = patience
         report = reject
+    }
+
+    private func candidates(for image: GuestImage) throws -> [Candidate<any Hypervisor>] {
+        try registry.hypervisorCandidates(names) { name in
+            var options = preference.options[name] ?? [:]
+            // A backend that can prove itself by a kernel gets the one that it shall boot.
+            let declared = registry.find(name, .hypervisor)?.options ?? []
+            if let folder = image.folder, image.kernel != nil, declared.contains(where: { $0.name == "proofImage" }) {
+                options["proofImage"] = options["proofImage"] ?? folder.string
+            }
+            return options
+        }
     }
 
     /// The next one that can run the image.
     ///
     /// - Throws: `unavailable` with all causes when none is left; an error that does not fall through.
     func next(for image: GuestImage, cpus: Int) async throws -> Choice {
-        while let candidate = rest.popFirst() {
+        var left = try rest ?? candidates(for: image)[...]
+        while let candidate = left.popFirst() {
+            rest = left
             do {
-                return try await reach(candidate, image, cpus)
+                return try await reach(candidate, image, cpus, isLast: left.isEmpty)
             } catch {
                 if Task.isCancelled { throw CancellationError() }
                 let known = BackendError.wrapping(error, "resolve").named(candidate.name)
@@ -67,7 +86,7 @@ actor HypervisorChain {
     }
 
     private func reach(
-        _ candidate: Candidate<any Hypervisor>, _ image: GuestImage, _ cpus: Int
+        _ candidate: Candidate<any Hypervisor>, _ image: GuestImage, _ cpus: Int, isLast: Bool
     ) async throws -> Choice {
         let hypervisor = try await candidate.make()
         do {
@@ -75,6 +94,8 @@ actor HypervisorChain {
                 .timeout, "resolve", "does not answer within \(patience.inSeconds) s", backend: candidate.name)
             let info = try await abandoning(at: .now + patience, late) { try await hypervisor.info() }
             try Self.checkFit(info, image, cpus)
+            // One that answers may still never boot; with another to go to, it has to prove that it does.
+            if !isLast { try await proofs.require(hypervisor, info, image) }
             return Choice(name: candidate.name, hypervisor: hypervisor, info: info)
         } catch {
             Task { await hypervisor.close() }
