@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-mutants torture lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-mutants end-to-end fallback torture lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -34,6 +34,12 @@ conformance: setup build ## one suite over every backend, each in its own proces
 
 conformance-mutants: setup build ## switch on each fault of the memory backend: every one must be caught
 	$(ANYVISOR) conformance --mutants
+
+end-to-end: setup build ## every promise of a run, on real machines
+	scripts/end-to-end.sh "$(ANYVISOR)"
+
+fallback: setup build ## break each disk backend in the middle of an upload and a download
+	scripts/fallback.sh "$(ANYVISOR)" "$${MIB:-256}"
 
 torture: setup build ## SIGKILL uploads at random moments: SEED=, COUNT=
 	scripts/torture.sh "$(ANYVISOR)" "$${SEED:-$$RANDOM}" "$${COUNT:-50}"

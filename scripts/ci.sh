@@ -20,7 +20,9 @@ make --no-print-directory conformance-mutants
 step "the Runner is blind"
 make --no-print-directory blind
 step "end to end"
-scripts/end-to-end.sh
+make --no-print-directory end-to-end
+step "fallback"
+make --no-print-directory fallback MIB=256
 step "torture, short"
 make --no-print-directory torture SEED="${SEED:-$RANDOM}" COUNT=12
 step "done"

@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# end-to-end.sh ANYVISOR: the promises of a run, on real machines: every example recipe, bad input, kill -9 and reap, an ordinary
+# user. Prints a line for each and ends with how many held.
+set -euo pipefail
+anyvisor=$(realpath "$1")
+project=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+chmod 755 "$work"
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+export ANYVISOR_STATE=$work/state
+cd "$work"
+passed=0 failed=0
+verdict() { # NAME PROBLEM
+    if [ -z "$2" ]; then passed=$((passed + 1)); echo "end-to-end: $1: ok"; else failed=$((failed + 1)); echo "end-to-end: $1: FAILED: $2"; fi
+}
+run() { # NAME EXPECTED-EXIT RECIPE ARGUMENT...: leaves the report in report/NAME
+    local name=$1 expected=$2 recipe=$3 status=0
+    shift 3
+    "$anyvisor" run "$recipe" --hypervisor qemu --report "$work/report/$name" "$@" >"$name.out" 2>"$name.err" || status=$?
+    [ "$status" = "$expected" ] || { verdict "$name" "exit $status, not $expected: $(tail -n 3 "$name.err")"; return 1; }
+}
+expect() { # NAME PYTHON-EXPRESSION over r (result.json) and d (the report's folder)
+    local problem
+    problem=$(python3 - "$work/report/$1" "$2" 2>&1 <<'PY'
+import json, pathlib, sys
+d = pathlib.Path(sys.argv[1])
+r = json.loads((d / "result.json").read_text())
+s = {t["id"]: t["status"] for t in r["tasks"]}
+text = lambda task, file: next(d.glob(f"tasks/*-{task}/{file}")).read_text()
+sys.exit(None if eval(sys.argv[2]) else f"not so: {sys.argv[2]}; statuses {s}")
+PY
+    ) || true
+    verdict "$1" "$problem"
+}
+refuses() { # NAME EXPECTED-EXIT TEXT COMMAND...: one clear error and the right exit status
+    local name=$1 expected=$2 text=$3 status=0
+    shift 3
+    timeout 120 "$@" >"$name.out" 2>"$name.err" || status=$?
+    if [ "$status" != "$expected" ]; then verdict "$name" "exit $status, not $expected: $(tail -n 2 "$name.err")"
+    elif ! grep -q "$text" "$name.err"; then verdict "$name" "does not say '$text': $(tail -n 2 "$name.err")"
+    else verdict "$name" "$(left_over)"; fi
+}
+left_over() {
+    local p
+    for p in $(pgrep -f 'anyvisor|qemu-system' || true); do
+        [ -r "/proc/$p/environ" ] || continue
+        if tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -q "^ANYVISOR_JOURNAL=$work/"; then echo "process $p is left"; fi
+        if tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline" | grep -q "$work"; then echo "process $p is left"; fi
+    done
+    [ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || echo "a run folder is left"
+    ! grep -q "$work" /proc/mounts || echo "a mount is left"
+    ! losetup -a 2>/dev/null | grep -q "$work" || echo "a loop device is left"
+    [ -z "$(find "$work" -maxdepth 1 -name '*.redo*')" ] || echo "a redo log is left"
+}
+
+# --- the example recipes
+run demo 0 "$project/examples/demo.yaml" &&
+    expect demo 'set(s.values()) == {"success"} and json.loads(text("tests", "artifacts/*/counts.json") if list(d.glob("tasks/*-tests/artifacts/*/counts.json")) else text("tests", "artifacts/counts.json"))["tests"] >= 100 and int(text("changed-files", "stdout").split()[0]) > 10'
+run failing 1 "$project/examples/failing.yaml" &&
+    expect failing 's == {"passes": "success", "fails": "failure", "depends": "skipped"} and "expected 5" in text("fails", "stderr")'
+run killed 1 "$project/examples/killed.yaml" &&
+    expect killed 's == {"first": "success", "endless": "killed", "waits": "skipped"} and text("endless", "stdout") == "so far\n" and "complete" in text("first", "stdout")'
+run panic 1 "$project/examples/panic.yaml" &&
+    expect panic 's == {"first": "success", "panics": "killed", "never": "missing"} and "so far" in text("panics", "stdout")'
+run hostile 1 "$project/examples/hostile.yaml" &&
+    expect hostile 'r["refused"] >= 7 and not any(p.is_symlink() or p.stat().st_mode & 0o6000 for p in d.rglob("*")) and {"symbolic link", "block device"} <= {e["reason"] for e in json.loads((d / "refused.json").read_text())["refused"]}'
+
+# --- a source-only distribution: its setup.py runs in the machine, never here
+run source-only 0 "$project/examples/source-only.yaml" && expect source-only 'set(s.values()) == {"success"}'
+
+# --- limits and deadlines of a run
+cat >memory.yaml <<'YAML'
+name: memory
+image: tiny
+tasks:
+  - id: hungry
+    run: tail /dev/zero
+    limits: {memory: 32MiB}
+YAML
+run memory 1 memory.yaml && expect memory 's == {"hungry": "killed"} and "memory" in str(r["tasks"][0]["reasons"])'
+cat >stuck.yaml <<'YAML'
+name: stuck
+image: tiny
+deadlines: {tasks: 8s}
+tasks:
+  - id: first
+    run: echo complete
+  - id: stuck
+    run: "echo so far; sleep 3; echo 1 > /proc/sys/kernel/sysrq; kill -STOP 1; while :; do sleep 1; done"
+YAML
+run stuck 1 stuck.yaml && expect stuck 's == {"first": "success", "stuck": "killed"} and "so far" in text("stuck", "stdout")'
+
+# --- bad input
+printf 'name: x\nimage: tiny\ntaks: []\n' >typo.yaml
+refuses unknown-key 2 "did you mean 'tasks'" "$anyvisor" validate typo.yaml
+refuses unknown-backend 2 "did you mean" "$anyvisor" run "$project/examples/hello-tiny.yaml" --hypervisor qemuu
+refuses missing-image 2 "no image" "$anyvisor" disk ls nothing.vdi
+"$anyvisor" disk create good.vdi --size 64MiB --filesystem ext4
+head -c 2000000 good.vdi >truncated.vdi
+refuses truncated 16 truncated "$anyvisor" disk ls truncated.vdi
+cp good.vdi signature.vdi && printf 'XXXX' | dd of=signature.vdi bs=1 seek=64 conv=notrunc 2>/dev/null
+refuses signature 16 signature "$anyvisor" disk ls signature.vdi --format vdi
+cp good.vdi range.vdi && printf '\x50\0\0\0' | dd of=range.vdi bs=1 seek=1048576 conv=notrunc 2>/dev/null
+refuses out-of-range 16 "out of range" "$anyvisor" disk ls range.vdi
+cp good.vdi twice.vdi && dd if=good.vdi of=twice.vdi bs=1 skip=1048576 seek=1048580 count=4 conv=notrunc 2>/dev/null
+refuses twice 16 "stands twice" "$anyvisor" disk ls twice.vdi
+truncate -s 64M dirty.raw && mke2fs -q -F -t ext4 dirty.raw && debugfs -w -R 'feature needs_recovery' dirty.raw 2>/dev/null
+refuses dirty-journal 16 journal "$anyvisor" disk put dirty.raw typo.yaml /x
+truncate -s 64M held.raw && mke2fs -q -F -t ext4 held.raw
+qemu-system-x86_64 -accel tcg -nodefaults -display none -S -drive file=held.raw,format=raw,if=virtio &
+holder=$!
+until grep -q "$(stat -c :%i held.raw)" /proc/locks 2>/dev/null || ! kill -0 $holder; do sleep 0.05; done
+refuses held-open 75 "held open" "$anyvisor" disk put held.raw typo.yaml /x
+kill $holder
+wait $holder 2>/dev/null || true
+printf 'name: x\nimage: debian-python\ninputs:\n  - python: no-such-distribution-anyvisor==1\ntasks:\n  - id: a\n    run: "true"\n' >unknown.yaml
+refuses unknown-distribution 2 no-such-distribution-anyvisor "$anyvisor" run unknown.yaml --hypervisor qemu
+if [ "$(id -u)" = 0 ]; then
+    mkdir small && mount -t tmpfs -o size=24M none small && trap 'umount -l "$work/small" 2>/dev/null; kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+    truncate -s 200M small/full.raw && mke2fs -q -F -t ext4 small/full.raw && sum=$(sha256sum <small/full.raw)
+    head -c 40M /dev/urandom >big
+    refuses no-space 16 "space" "$anyvisor" disk put small/full.raw big /big --disk direct
+    e2fsck -fn small/full.raw >/dev/null 2>&1 && [ "$("$anyvisor" disk ls small/full.raw / 2>/dev/null | grep -c big)" = 0 ] &&
+        verdict no-space-image "" || verdict no-space-image "the image is not as before"
+    umount small
+else
+    echo "end-to-end: SKIPPED no-space: mounting a small file system needs root"
+fi
+
+# --- kill -9 at journal records and at random moments, then reap
+base=$("$anyvisor" image build tiny 2>/dev/null)
+sum=$(sha256sum <"$base/root.raw")
+kill_and_reap() { # NAME: afterwards nothing may be left
+    local p
+    kill -9 "$victim" 2>/dev/null || true
+    wait "$victim" 2>/dev/null || true
+    "$anyvisor" reap >reap.out 2>reap.err || { verdict "$1" "reap: $(tail -n 2 reap.err)"; return; }
+    p=$(left_over)
+    [ "$(sha256sum <"$base/root.raw")" = "$sum" ] || p="the image has changed"
+    verdict "$1" "$p"
+}
+for n in $(seq "${HOLDS:-6}"); do
+    n=$((n * 2))
+    ANYVISOR_HOLD=any:$n "$anyvisor" run "$project/examples/hello-tiny.yaml" --hypervisor qemu --report "$work/report/hold$n" >hold.out 2>&1 &
+    victim=$!
+    for _ in $(seq 400); do
+        [ -z "$(cat "$work"/state/runs/*/held 2>/dev/null)" ] && kill -0 $victim 2>/dev/null || break
+        sleep 0.05
+    done
+    kill_and_reap "kill -9 at record $n"
+done
+seed=${SEED:-$RANDOM}
+RANDOM=$seed
+for n in $(seq "${KILLS:-6}"); do
+    "$anyvisor" run "$project/examples/hello-tiny.yaml" --hypervisor qemu --report "$work/report/kill$n" >kill.out 2>&1 &
+    victim=$!
+    moment=$((RANDOM % 4000))
+    sleep "$(printf '%d.%03d' $((moment / 1000)) $((moment % 1000)))"
+    case $((RANDOM % 3)) in
+    1) pkill -9 -f '^[^ ]*anyvisor-libvirt' || true ;;
+    2) pkill -9 -f 'qemu-system.*guest=anyvisor-' || true ;;
+    esac
+    kill_and_reap "kill -9 after $moment ms (seed $seed)"
+done
+
+# --- an ordinary user
+if [ "$(id -u)" = 0 ]; then
+    id avuser >/dev/null 2>&1 || useradd -m avuser
+    install -d -o avuser "$work/user"
+    status=0
+    (cd "$work/user" && runuser -u avuser -- env HOME="$work/user" ANYVISOR_STATE="$work/user/state" ANYVISOR_CACHE="$work/user/cache" \
+        PATH="$PATH" "$anyvisor" run "$project/examples/hello-tiny.yaml" --hypervisor qemu --report "$work/user/report" >"$work/user.out" 2>"$work/user.err") || status=$?
+    [ "$status" = 0 ] && verdict "ordinary user runs" "" || verdict "ordinary user runs" "exit $status: $(tail -n 3 "$work/user.err")"
+    status=0
+    (cd "$work/user" && runuser -u avuser -- env HOME="$work/user" ANYVISOR_STATE="$work/user/state" PATH="$PATH" \
+        sh -ec '"$1" disk create d.vdi --size 32MiB --filesystem ext4; "$1" disk put d.vdi "$1" /program; "$1" disk get d.vdi /program out; cmp "$1" out' sh "$anyvisor" 2>"$work/user.err") || status=$?
+    [ "$status" = 0 ] && verdict "ordinary user writes a disk" "" || verdict "ordinary user writes a disk" "exit $status: $(tail -n 3 "$work/user.err")"
+fi
+
+verdict "nothing is left at the end" "$(left_over)"
+echo "end-to-end: $passed passed, $failed failed"
+[ "$failed" = 0 ]
