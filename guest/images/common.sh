@@ -51,7 +51,7 @@ sweep() {
     for left in "$parent/.$image-build."*; do
         [ -d "$left" ] && [ -O "$left" ] || continue
         builder=${left#"$parent/.$image-build."}
-        kill -0 "${builder%%.*}" 2>/dev/null || remove_tree "$left"
+        grep -qs build.sh "/proc/${builder%%.*}/cmdline" || remove_tree "$left"
     done
 }
 
