@@ -65,7 +65,7 @@ struct DiskService: Sendable {
             let wanted = try call.parameters(ReadParameters.self)
             // base64 makes 4 bytes of 3, and the line has a limit
             let bytes = try await filesystem.read(
-                wanted.path ?? .root, offset: wanted.offset, count: min(wanted.count, 512 << 10))
+                wanted.path ?? .root, offset: wanted.offset, count: min(wanted.count, Wire.readLimit))
             return try call.result(Value(value: Base64.encode(bytes)))
         case "filesystem.copyOut":
             let wanted = try call.parameters(CopyOutParameters.self)

@@ -53,7 +53,7 @@ final class HypervisorService: Sendable {
             return try call.result(
                 Value(
                     value: Base64.encode(
-                        try await console.read(offset: wanted.offset, count: min(wanted.count, 512 << 10)))))
+                        try await console.read(offset: wanted.offset, count: min(wanted.count, Wire.readLimit)))))
         case "pause.pause", "pause.resume":
             guard let pause = machine.pause else { throw call.missingFacet("pause") }
             if call.method == "pause.pause" { try await pause.pause() } else { try await pause.resume() }

@@ -122,17 +122,23 @@ final class PluginProcess: Sendable {
                 cancelled(id)
             }
             return try Wire.decode(Wire.Answer<Result>.self, line).result
-        } catch let error as BackendError where error.code == .timeout && error.retry == .reopen {
-            // Whoever is wedged may hold locks: it must be gone before anybody else tries.
-            await kill(error.named(name))
-            throw error.named(name)
-        } catch let error as BackendError where error.code == .protocolViolation {
-            await kill(error.named(name))
-            throw error.named(name)
         } catch let error as BackendError {
-            if error.code == .cancelled && Task.isCancelled { throw CancellationError() }
-            throw error.named(name)
+            let known = filledIn(error, method)
+            // Whoever is wedged may hold locks: it must be gone before anybody else tries.
+            if known.code == .protocolViolation || known.code == .timeout && known.retry == .reopen {
+                await kill(known)
+            } else if known.code == .cancelled && Task.isCancelled {
+                throw CancellationError()
+            }
+            throw known
         }
+    }
+
+    /// A small plugin says only what went wrong; where it did is known here.
+    private func filledIn(_ error: BackendError, _ method: String) -> BackendError {
+        var known = error.named(name)
+        if known.operation.isEmpty { known.operation = method }
+        return known
     }
 
     /// Tells the plugin that a handle is not needed any more.

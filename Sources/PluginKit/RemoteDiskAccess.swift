@@ -83,7 +83,8 @@ struct RemoteFilesystem: GuestFilesystem, MountFacet {
 
     func read(_ path: GuestPath, offset: Int64, count: Int) async throws -> [UInt8] {
         let answer: Value<String> = try await object.call("filesystem.read", .short) {
-            ReadParameters(handle: $0, path: path, offset: offset, count: min(count, 512 << 10), deadlineMs: $1)
+            ReadParameters(
+                handle: $0, path: path, offset: offset, count: min(count, Wire.readLimit), deadlineMs: $1)
         }
         return try Base64.decode(answer.value)
     }

@@ -104,7 +104,8 @@ struct RemoteMachineFacets: ConsoleFacet, PauseFacet, DiskHotplugFacet, Screensh
 
     func read(offset: Int64, count: Int) async throws -> [UInt8] {
         let answer: Value<String> = try await object.call("console.read", .short) {
-            ReadParameters(handle: $0, path: nil, offset: offset, count: min(count, 512 << 10), deadlineMs: $1)
+            ReadParameters(
+                handle: $0, path: nil, offset: offset, count: min(count, Wire.readLimit), deadlineMs: $1)
         }
         return try Base64.decode(answer.value)
     }

@@ -7,6 +7,8 @@ enum Wire {
     static let versions = [1, 1]
     /// The longest line, its newline included, in bytes.
     static let lineLimit = 1 << 20
+    /// The most bytes that one answer holds: as base64 they fit a line.
+    static let readLimit = 512 << 10
     /// Set for every plugin; without it a plugin was started by hand.
     static let cookie = "ANYVISOR_PLUGIN"
     /// Marks every process that one plugin instance started.

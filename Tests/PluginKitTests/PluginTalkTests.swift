@@ -51,6 +51,7 @@ struct PluginTalkTests {
         #expect(error?.code == .corrupt)
         #expect(error?.blame == .disk)
         #expect(error?.backend == "scripted")
+        #expect(error?.operation == "disk.check")
         #expect(try await disk.info().name == "scripted")
         await disk.close()
     }
