@@ -101,7 +101,7 @@ extension ApplianceTree {
 
     /// A file and a folder must not replace each other; tar in the appliance would let them.
     private func refuseConflicts(_ reader: HostTreeReader, _ path: GuestPath) throws {
-        guard let old = try? entry(path) else { return }
+        guard let old = try existing(path) else { return }
         let (isFolder, wasFolder) = (reader.top.stat.kind == .directory, old.stat.kind == .directory)
         guard isFolder == wasFolder else {
             let what =

@@ -56,7 +56,7 @@ extension ApplianceTree {
     }
 
     func symlink(_ path: GuestPath, target: String) throws {
-        try HostNames.withCString(target) { text in
+        try ApplianceTree.withText(target) { text in
             try withPath(path) { link in
                 try guest.check(guestfs_ln_s(guest.pointer, text, link), "symlink", "cannot make link \(path)")
             }
@@ -90,7 +90,8 @@ extension ApplianceTree {
         }
     }
 
-    private func existing(_ path: GuestPath) throws -> HostEntry? {
+    /// What is at the path; nil when nothing is.
+    func existing(_ path: GuestPath) throws -> HostEntry? {
         do {
             return try entry(path)
         } catch let error as BackendError where error.code == .notFound {

@@ -130,8 +130,18 @@ struct ApplianceTree {
 
     // MARK: - Parts
 
-    func withPath<Result>(_ path: GuestPath, _ body: (UnsafePointer<CChar>) throws -> Result) rethrows -> Result {
-        try HostNames.withCString(path.rawValue, body)
+    /// Runs `body` with the path's bytes.
+    ///
+    /// - Throws: `invalidArgument` for a text that C would cut short, what `body` throws.
+    func withPath<Result>(_ path: GuestPath, _ body: (UnsafePointer<CChar>) throws -> Result) throws -> Result {
+        try ApplianceTree.withText(path.rawValue, body)
+    }
+
+    static func withText<Result>(_ text: String, _ body: (UnsafePointer<CChar>) throws -> Result) throws -> Result {
+        guard !text.utf8.contains(0) else {
+            throw BackendError(.invalidArgument, "libguestfs", "a path with a zero byte")
+        }
+        return try HostNames.withCString(text, body)
     }
 
     static func entry(_ name: String, _ found: guestfs_statns) -> HostEntry {

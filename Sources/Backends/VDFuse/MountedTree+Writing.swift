@@ -85,6 +85,7 @@ extension MountedTree {
 
     func symlink(_ path: GuestPath, target: String) throws {
         guard path != .root else { throw hostError("symlink", "/", errno: EEXIST) }
+        try MountedTree.checkText(target)
         let folder = try parent(of: path)
         defer { Glibc.close(folder) }
         let result = HostNames.withCString(target) { text in

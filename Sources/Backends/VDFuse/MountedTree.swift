@@ -93,7 +93,11 @@ final class MountedTree {
     // MARK: - Paths
 
     /// The folder that holds the path's last component; for the root the root itself. The caller closes it.
-    func parent(of path: GuestPath) throws -> Int32 { try open(path.parent, AV_O_PATH | O_DIRECTORY) }
+    func parent(of path: GuestPath) throws -> Int32 {
+        // The caller goes on with the last component.
+        try MountedTree.checkText(path.rawValue)
+        return try open(path.parent, AV_O_PATH | O_DIRECTORY)
+    }
 
     /// What is at the path.
     func entry(_ path: GuestPath) throws -> HostEntry {
@@ -105,9 +109,16 @@ final class MountedTree {
         return entry
     }
 
+    /// - Throws: `invalidArgument` for a text that C would cut short.
+    static func checkText(_ text: String) throws {
+        guard text.utf8.contains(0) else { return }
+        throw BackendError(.invalidArgument, "vdfuse", "a path with a zero byte")
+    }
+
     /// Opens a path inside the guest's root; a link as its last component is not followed.
     func open(_ path: GuestPath, _ flags: Int32) throws -> Int32 {
         guard root >= 0 else { throw BackendError(.invalidState, "vdfuse", "the file system is closed") }
+        try MountedTree.checkText(path.rawValue)
         let wanted = UInt64(UInt32(bitPattern: flags | O_CLOEXEC | (flags & AV_O_PATH != 0 ? 0 : O_NOFOLLOW)))
         let relative = String(path.rawValue.dropFirst())
         let descriptor = HostNames.withCString(relative.isEmpty ? "." : relative) {
