@@ -54,7 +54,8 @@ let package = Package(
         library("Filters", "Filters", ["Abstractions"]),
         library("PluginKit", "PluginKit", ["Abstractions", "Host"]),
         library(
-            "Runner", "Runner", ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")]),
+            "Runner", "Runner",
+            ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")]),
         library("ConformanceKit", "ConformanceKit", ["Abstractions", "Host", "BackendSupport"]),
 
         cLibrary("Clibvirt", pkgConfig: "libvirt", apt: "libvirt-dev"),
