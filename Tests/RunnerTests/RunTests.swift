@@ -129,6 +129,34 @@ struct RunTests {
         #expect(events.last?.kind == .runEnd)
     }
 
+    @Test("whose guest never powers off is ended by the host, and its tasks stand")
+    func lingering() async throws {
+        let scripted = TestFolder.fixtures.appending("scripted-guest")
+        let guest = try folder.write("guest", "#!/bin/sh\n'\(scripted)' \"$@\"\nexec sleep 600\n")
+        #expect(chmod(guest.string, 0o755) == 0)
+        var recipe = try recipe("zzz")
+        recipe.hypervisor.options["zzz"]?["guest"] = guest.string
+        recipe.deadlines[.powerOff] = .milliseconds(300)
+        let (outcome, events) = try await run(recipe)
+        #expect(outcome.exitCode == 0)
+        #expect(events.contains { $0.kind == .machineEnd && $0.status == "lingering" })
+        #expect(outcome.result?.notes.count == 1)
+    }
+
+    @Test("whose guest never comes up ends at the boot deadline")
+    func silent() async throws {
+        let guest = try folder.write("guest", "#!/bin/sh\necho BIOS\nexec sleep 600\n")
+        #expect(chmod(guest.string, 0o755) == 0)
+        var recipe = try recipe("zzz")
+        recipe.hypervisor.options["zzz"]?["guest"] = guest.string
+        recipe.deadlines[.boot] = .milliseconds(300)
+        let (outcome, _) = try await run(recipe)
+        #expect(outcome.exitCode == 16)
+        #expect(outcome.error?.code == .timeout)
+        #expect(outcome.error?.blame == .guest)
+        #expect(outcome.error?.evidence["console"] == "BIOS\n")
+    }
+
     @Test("whose report folder is not empty is refused, and nothing is made")
     func report() async throws {
         let (scope, lock) = try RunScope.make(in: folder.path.appending("state"))
