@@ -1,6 +1,7 @@
 import Abstractions
 import Host
 import Runner
+import VirtualDisk
 
 /// What the Runner is told about this program: its images, how a disposable disk is made, and what the user configured.
 enum RunSetup {
@@ -20,6 +21,10 @@ enum RunSetup {
 
     /// A copy-on-write layer where the hypervisor takes one, else a sparse copy.
     static let overlay: OverlayMaker = { base, folder, formats in
+        // QEMU reads a damaged VDI without a word and returns wrong data: our own strict checks come first.
+        if base.format == .vdi {
+            try await onOwnThread { Result { _ = try VirtualDisk.open(base, .readOnly) } }.get()
+        }
         if formats.contains(.qcow2) {
             let image = DiskImage(path: folder.appending("system.qcow2"), format: .qcow2)
             try await Overlay.make(over: base, at: image.path)
