@@ -82,7 +82,7 @@ final class GuestHandle: @unchecked Sendable {
         }
         var error = hostError(operation, what, errno: number)
         if number == 0 {
-            error.code = text.contains("No space left") ? .noSpace : .internal
+            error.code = GuestHandle.code(ofToolText: text)
             error.message = "\(what): \(text.split(separator: "\n").last.map(String.init) ?? text)"
         }
         if [EIO, EUCLEAN, EROFS].contains(number) { error.code = .internal }
@@ -90,6 +90,17 @@ final class GuestHandle: @unchecked Sendable {
         error.native = native
         if error.code == .internal { error.evidence["appliance"] = logTail }
         return error
+    }
+
+    /// What a tool in the appliance (tar, ln, mkdir) means; it tells no number.
+    private static func code(ofToolText text: String) -> BackendError.Code {
+        let meanings: [(String, BackendError.Code)] = [
+            ("No space left", .noSpace), ("Wrote only", .noSpace), ("File exists", .alreadyExists),
+            ("No such file or directory", .notFound), ("Not a directory", .notFound),
+            ("was not a directory", .invalidArgument), ("File name too long", .invalidArgument),
+            ("Too many levels of symbolic links", .invalidArgument),
+        ]
+        return meanings.first { text.contains($0.0) }?.1 ?? .internal
     }
 }
 
