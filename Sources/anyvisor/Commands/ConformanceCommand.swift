@@ -9,14 +9,16 @@ import PluginKit
 struct ConformanceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "conformance",
-        abstract: "Runs the conformance suite over the backends, each in a process of its own.",
+        abstract:
+            "Runs the conformance suite over the backends, each in a process of its own; memory also in this one.",
         discussion: """
             Example: anyvisor conformance --cells direct,vdfuse
             Ends with 1 when a case fails, or when a required cell did not run.
             """)
     @Option(help: "Names of the backends to try, separated by commas; all when it is left out.") var cells: String?
     @Option(help: "Only cases whose sentence or group has this text.") var filter: String?
-    @Option(help: "File of the cells that may not be skipped: `KIND BACKEND process` a line.") var required: String?
+    @Option(help: "File of the cells that may not be skipped: `KIND BACKEND inline|process` a line.") var required:
+        String?
     @Flag(help: "Switch on each fault of the memory backend instead: every one must be caught.") var mutants = false
 
     func run() async throws {
@@ -32,7 +34,10 @@ struct ConformanceCommand: AsyncParsableCommand {
             let wanted = command.cells?.split(separator: ",").map(String.init)
             let descriptors = try Catalogue.load().registry.descriptors.filter { wanted?.contains($0.name) ?? true }
             let names = try command.required.map { try ConformanceMatrix.requiredCells(HostPath($0)) } ?? []
-            return await Self.run(descriptors, required: names, settings)
+            // The one backend that this program links also runs inside it; those over C libraries do so in ConformanceTests.
+            let inline = MemoryBackend.descriptors.filter { wanted?.contains($0.name) ?? true }
+            let cells = inline.map { ConformanceCell($0, .inline) } + descriptors.map { ConformanceCell($0, .process) }
+            return await Self.run(cells, required: names, settings)
         }
         if !good { throw ExitCode(ExitStatus.taskFailed) }
     }
@@ -42,11 +47,8 @@ struct ConformanceCommand: AsyncParsableCommand {
             folder: scope.shortDirectory, guestFolder: ResourceFolders.find("guest"), filter: filter)
     }
 
-    /// Runs the suite on backends in their own processes.
-    static func run(
-        _ descriptors: [BackendDescriptor], required: [String], _ settings: ConformanceSettings
-    ) async -> Bool {
-        let cells = descriptors.map { ConformanceCell($0, .process) }
+    /// Runs the suite and prints its table.
+    static func run(_ cells: [ConformanceCell], required: [String], _ settings: ConformanceSettings) async -> Bool {
         let report = await ConformanceMatrix(cells, required: required, settings: settings)
             .run(progress: { Terminal.talk($0) }, print: { Terminal.say($0) })
         return report.isGood
@@ -64,10 +66,10 @@ struct PluginCheck: AsyncParsableCommand {
     func run() async throws {
         let (name, filter) = (name, filter)
         let good = try await CommandScope.run { scope in
-            let descriptors = try Catalogue.manifests(named: name).map(\.descriptor)
+            let cells = try Catalogue.manifests(named: name).map { ConformanceCell($0.descriptor, .process) }
             let settings = ConformanceSettings(
                 folder: scope.shortDirectory, guestFolder: ResourceFolders.find("guest"), filter: filter)
-            return await ConformanceCommand.run(descriptors, required: [], settings)
+            return await ConformanceCommand.run(cells, required: [], settings)
         }
         if !good { throw ExitCode(ExitStatus.taskFailed) }
     }
