@@ -50,6 +50,13 @@ extension RunScope {
             throw BackendError(
                 .inUse, "scope", "\(mount.path) is still mounted, `umount -l` as root takes it away", blame: .host)
         }
+        // What a library made elsewhere, whatever it was told.
+        for line in (try? HostFiles.readText(folder.appending(outsideList)))?.split(separator: "\n") ?? [] {
+            try? HostFiles.removeTree(HostPath(String(line)))
+        }
         try HostFiles.removeTree(folder)
     }
+
+    /// A file in a process's folder that lists, one a line, what has to be removed with it and lies elsewhere.
+    public static let outsideList = "outside"
 }

@@ -20,6 +20,8 @@ final class SocketFolderWatch: Sendable {
             while !isOver.load(ordering: .acquiring) {
                 if let folder = Appliance.socketFolder(using: socket) {
                     try? RunScope.current?.journal.append(.path(folder))
+                    let list = socket.parent.appending(RunScope.outsideList)
+                    try? HostFiles.write(Array("\(folder)\n".utf8), to: list)
                     return
                 }
                 usleep(20_000)
