@@ -95,7 +95,7 @@ final class MountedTree {
     /// The folder that holds the path's last component; for the root the root itself. The caller closes it.
     func parent(of path: GuestPath) throws -> Int32 {
         // The caller goes on with the last component.
-        try MountedTree.checkText(path.rawValue)
+        try MountedTree.check(path)
         return try open(path.parent, AV_O_PATH | O_DIRECTORY)
     }
 
@@ -109,6 +109,17 @@ final class MountedTree {
         return entry
     }
 
+    /// fuse2fs writes a name of 256 bytes as one of none, which breaks the folder: so it never gets one.
+    ///
+    /// - Throws: `invalidArgument` for a zero byte or a name of more than 255 bytes.
+    static func check(_ path: GuestPath) throws {
+        try checkText(path.rawValue)
+        guard path.rawValue.utf8.count > 255 else { return }
+        for name in path.components where GuestPath.bytes(of: name).count > 255 {
+            throw BackendError(.invalidArgument, "vdfuse", "a name of more than 255 bytes")
+        }
+    }
+
     /// - Throws: `invalidArgument` for a text that C would cut short.
     static func checkText(_ text: String) throws {
         guard text.utf8.contains(0) else { return }
@@ -118,7 +129,7 @@ final class MountedTree {
     /// Opens a path inside the guest's root; a link as its last component is not followed.
     func open(_ path: GuestPath, _ flags: Int32) throws -> Int32 {
         guard root >= 0 else { throw BackendError(.invalidState, "vdfuse", "the file system is closed") }
-        try MountedTree.checkText(path.rawValue)
+        try MountedTree.check(path)
         let wanted = UInt64(UInt32(bitPattern: flags | O_CLOEXEC | (flags & AV_O_PATH != 0 ? 0 : O_NOFOLLOW)))
         let relative = String(path.rawValue.dropFirst())
         let descriptor = HostNames.withCString(relative.isEmpty ? "." : relative) {
