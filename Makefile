@@ -25,12 +25,16 @@ build: ## build everything, optimised
 demo: setup build ## the main job: test a PyPI distribution in a clean machine
 	$(ANYVISOR) run examples/demo.yaml
 
+# Each target in a process of its own: libvirt's embedded driver and the adoption of orphans belong to a whole process.
+TESTS := Abstractions Host Filters PluginKit VirtualDisk Direct VDFuse GuestFS Libvirt Runner Command Conformance
+
 test: setup ## unit tests and the inline half of the conformance suite
 	swift build --build-tests
-	swift test --skip-build
+	for target in $(TESTS); do echo "== $${target}Tests"; swift test --skip-build --filter "^$${target}Tests\\."; done
 
 conformance: setup build ## one suite over every backend, each in its own process
-	$(ANYVISOR) conformance --required conformance/required.txt
+	$(ANYVISOR) conformance --cells memory,test,qemu,kvm,direct,vdfuse,example-python --required conformance/required.txt
+	$(ANYVISOR) conformance --cells libguestfs --filter 'commits' --required conformance/required-slow.txt
 
 conformance-mutants: setup build ## switch on each fault of the memory backend: every one must be caught
 	$(ANYVISOR) conformance --mutants

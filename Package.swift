@@ -95,7 +95,7 @@ let package = Package(
         tests("GuestFSTests", ["Host", "VirtualDisk", "GuestFSBackend"]),
         tests("LibvirtTests", ["Host", "BackendSupport", "LibvirtBackend", "Clibvirt"]),
         tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend", "DirectBackend"]),
-        tests("CommandTests", ["Host"]),
+        tests("CommandTests", ["Host", "anyvisor"]),
         tests(
             "ConformanceTests",
             [

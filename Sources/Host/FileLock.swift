@@ -45,5 +45,12 @@ public final class FileLock: Sendable {
 
     func withDescriptor<Result>(_ body: (Int32) -> Result) -> Result { body(descriptor) }
 
-    deinit { Glibc.close(descriptor) }
+    deinit {
+        // A child that is just being started holds a copy of the descriptor until its exec: closing alone would leave the lock.
+        var request = flock()
+        request.l_type = Int16(F_UNLCK)
+        request.l_whence = Int16(SEEK_SET)
+        _ = fcntl(descriptor, FileLock.setLock, &request)
+        Glibc.close(descriptor)
+    }
 }

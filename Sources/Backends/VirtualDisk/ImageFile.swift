@@ -70,7 +70,11 @@ final class PosixFile: ImageFile {
         }
     }
 
-    deinit { Glibc.close(descriptor) }
+    deinit {
+        // A child that is just being started holds a copy of the descriptor until its exec: closing alone would leave the lock.
+        ImageLock.release(self)
+        Glibc.close(descriptor)
+    }
 
     func length() throws -> Int64 {
         let end = lseek(descriptor, 0, SEEK_END)

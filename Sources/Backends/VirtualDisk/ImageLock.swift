@@ -52,6 +52,9 @@ enum ImageLock {
         return request
     }
 
+    /// Lets go of whatever the descriptor has locked.
+    static func release(_ file: PosixFile) { _ = set(file, F_UNLCK, 0, 0) }
+
     private static func set(_ file: PosixFile, _ type: Int32, _ start: off_t, _ length: off_t) -> Bool {
         var request = request(type, start, length)
         return fcntl(file.descriptor, setLock, &request) == 0

@@ -1,0 +1,56 @@
+import Abstractions
+import Host
+import Testing
+
+/// The built program, as a user calls it.
+@Suite struct CommandTests {
+    private let program = HostEnvironment.executableFolder.appending("anyvisor").string
+
+    private func run(_ arguments: String...) async throws -> (status: Int32, output: String, errors: String) {
+        let outcome = try await Tool.run(program, arguments)
+        guard case .exited(let status) = outcome.exit else {
+            Issue.record("anyvisor ended with \(outcome.exit)")
+            return (-1, outcome.text, outcome.errors)
+        }
+        return (status, outcome.text, outcome.errors)
+    }
+
+    private static let verbs = [
+        ["run"], ["validate"], ["doctor"], ["backends"], ["reap"], ["conformance"],
+        ["disk", "info"], ["disk", "ls"], ["disk", "cat"], ["disk", "get"], ["disk", "put"], ["disk", "mkdir"],
+        ["disk", "rm"],
+        ["disk", "check"], ["disk", "create"], ["disk", "export"], ["disk", "import"],
+        ["vm", "list"], ["vm", "create"], ["vm", "start"], ["vm", "stop"], ["vm", "state"], ["vm", "console"],
+        ["vm", "destroy"],
+        ["image", "list"], ["image", "build"], ["image", "remove"],
+        ["plugin", "list"], ["plugin", "describe"], ["plugin", "check"],
+    ]
+
+    @Test(arguments: verbs) func `help of every verb shows an example`(_ verb: [String]) async throws {
+        let outcome = try await Tool.run(program, verb + ["--help"])
+        #expect(outcome.exit == .exited(0))
+        #expect(outcome.text.contains("Example: anyvisor \(verb.joined(separator: " "))"))
+    }
+
+    @Test func `an unknown verb is a usage error on standard error`() async throws {
+        let answer = try await run("disk", "sl")
+        #expect(answer.status == 2)
+        #expect(answer.output.isEmpty)
+        #expect(answer.errors.contains("Usage"))
+    }
+
+    @Test func `a missing image is named, with status 2`() async throws {
+        let answer = try await run("disk", "ls", "/nonexistent/image.vdi")
+        #expect(answer.status == 2)
+        #expect(answer.errors.contains("/nonexistent/image.vdi"))
+    }
+
+    @Test func `an unknown backend comes with the nearest known name`() async throws {
+        let file = HostPath("/tmp/anyvisor-command-test-\(ProcessIdentity(pid: 1)?.startTicks ?? 0).raw")
+        try HostFiles.write([UInt8](repeating: 0, count: 1 << 20), to: file)
+        defer { try? HostFiles.removeTree(file) }
+        let answer = try await run("disk", "ls", file.string, "--disk", "dircet")
+        #expect(answer.status == 2)
+        #expect(answer.errors.contains("did you mean 'direct'"))
+    }
+}
