@@ -49,13 +49,28 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
     private static func matching(environment mark: String, command name: String?) -> [ProcessIdentity] {
         let mark = Array("\(mark)\0".utf8)
         return HostFiles.names(in: "/proc").compactMap { Int32($0) }.filter { $0 != getpid() }.compactMap { pid in
-            let environment = (try? HostFiles.read(HostPath("/proc/\(pid)/environ"))) ?? []
+            let environment = environment(of: pid)
             if contains(environment + [0], mark) { return ProcessIdentity(pid: pid) }
             guard let name else { return nil }
             let command = (try? HostFiles.read(HostPath("/proc/\(pid)/cmdline"))) ?? []
             guard contains(command, Array(name.utf8)) else { return nil }
             return ProcessIdentity(pid: pid)
         }
+    }
+
+    /// The environment's bytes, empty when they cannot be read.
+    ///
+    /// A process that is just being started has none for a moment: whoever started it goes on at the beginning of its exec, and
+    /// the kernel notes the place of the environment only at the end (`begin_new_exec` and `create_elf_tables` in Linux's fs/).
+    private static func environment(of pid: Int32) -> [UInt8] {
+        let path = HostPath("/proc/\(pid)/environ")
+        for _ in 0..<20 {
+            guard let bytes = try? HostFiles.read(path), bytes.isEmpty else { break }
+            // A kernel thread has no program, a dead process none any more.
+            guard HostFiles.resolved(HostPath("/proc/\(pid)/exe")) != nil else { return [] }
+            usleep(1000)
+        }
+        return (try? HostFiles.read(path)) ?? []
     }
 
     private static func contains(_ haystack: [UInt8], _ needle: [UInt8]) -> Bool {
