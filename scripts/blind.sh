@@ -4,21 +4,30 @@ set -eu
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-git ls-files -co --exclude-standard -- Sources Package.swift | grep -v '^Sources/Backends/' | cpio -pdm --quiet "$copy"
+git ls-files -co --exclude-standard -- Sources | grep -v '^Sources/Backends/' | cpio -pdm --quiet "$copy"
 # Targets whose sources are gone go too: only the Runner and what it knows stay.
-python3 - "$copy/Package.swift" <<'PY'
-import re, sys
-text = open(sys.argv[1]).read()
-start = text.index("    targets: [")
-kept = [line for line in text[start:].splitlines()
-        if re.search(r'library\("(Abstractions|Host|Filters|PluginKit)"|CHost"', line)]
-body = "    targets: [\n" + "\n".join(kept) + '''
-        library("Runner", "Runner", ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")]),
-    ]
-)
-'''
-products = re.sub(r'\.executable\(name: "anyvisor".*\n', "", text[:start])
-open(sys.argv[1], "w").write(products + body)
-PY
+# The package without its backends: only the Runner and what it knows stay.
+cat >"$copy/Package.swift" <<'PACKAGE'
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility"),
+]
+let package = Package(
+    name: "blind",
+    dependencies: [.package(url: "https://github.com/jpsim/Yams", from: "6.2.2")],
+    targets: [
+        .systemLibrary(name: "CHost", path: "Sources/CHost"),
+        .target(name: "Abstractions", swiftSettings: strict),
+        .target(name: "Host", dependencies: ["Abstractions", "CHost"], swiftSettings: strict),
+        .target(name: "Filters", dependencies: ["Abstractions"], swiftSettings: strict),
+        .target(name: "PluginKit", dependencies: ["Abstractions", "Host"], swiftSettings: strict),
+        .target(
+            name: "Runner",
+            dependencies: ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")],
+            swiftSettings: strict),
+    ])
+PACKAGE
 swift build --package-path "$copy" --target Runner
 echo "blind: Runner builds without Sources/Backends"

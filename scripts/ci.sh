@@ -9,20 +9,14 @@ step "system packages"
 make --no-print-directory setup
 step "lint"
 make --no-print-directory lint
+step "the Runner is blind"
+make --no-print-directory blind
 step "build"
 make --no-print-directory build
 step "unit tests and inline conformance"
 make --no-print-directory test
+step "the main job"
+make --no-print-directory demo
 step "conformance of every plugin"
 make --no-print-directory conformance
-step "mutants"
-make --no-print-directory conformance-mutants
-step "the Runner is blind"
-make --no-print-directory blind
-step "end to end"
-make --no-print-directory end-to-end
-step "fallback"
-make --no-print-directory fallback MIB=256
-step "torture, short"
-make --no-print-directory torture SEED="${SEED:-$RANDOM}" COUNT=12
 step "done"
