@@ -117,7 +117,7 @@ wait $holder 2>/dev/null || true
 printf 'name: x\nimage: debian-python\ninputs:\n  - python: no-such-distribution-anyvisor==1\ntasks:\n  - id: a\n    run: "true"\n' >unknown.yaml
 refuses unknown-distribution 2 no-such-distribution-anyvisor "$anyvisor" run unknown.yaml --hypervisor qemu
 if [ "$(id -u)" = 0 ]; then
-    mkdir small && mount -t tmpfs -o size=24M none small && trap 'umount -l "$work/small" 2>/dev/null; kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+    mkdir small && mount -t tmpfs -o size=24M none small && trap 'umount -l "$work/small" 2>/dev/null || true; kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
     truncate -s 200M small/full.raw && mke2fs -q -F -t ext4 small/full.raw && sum=$(sha256sum <small/full.raw)
     head -c 40M /dev/urandom >big
     refuses no-space 16 "space" "$anyvisor" disk put small/full.raw big /big --disk direct
@@ -174,7 +174,7 @@ if [ "$(id -u)" = 0 ]; then
     [ "$status" = 0 ] && verdict "ordinary user runs" "" || verdict "ordinary user runs" "exit $status: $(tail -n 3 "$work/user.err")"
     status=0
     (cd "$work/user" && runuser -u avuser -- env HOME="$work/user" ANYVISOR_STATE="$work/user/state" PATH="$PATH" \
-        sh -ec '"$1" disk create d.vdi --size 32MiB --filesystem ext4; "$1" disk put d.vdi "$1" /program; "$1" disk get d.vdi /program out; cmp "$1" out' sh "$anyvisor" 2>"$work/user.err") || status=$?
+        sh -ec '"$1" disk create d.vdi --size 256MiB --filesystem ext4; "$1" disk put d.vdi "$1" /program; "$1" disk get d.vdi /program out; cmp "$1" out' sh "$anyvisor" 2>"$work/user.err") || status=$?
     [ "$status" = 0 ] && verdict "ordinary user writes a disk" "" || verdict "ordinary user writes a disk" "exit $status: $(tail -n 3 "$work/user.err")"
 fi
 

@@ -53,12 +53,13 @@ check() { # NAME STATUS EXPECTED-REJECTED
     [ -e "$work/result" ] && [ "$(sha256sum <"$work/result")" = "$sum" ] || fault "the file differs"
     e2fsck -fn "$work/t.raw" >"$work/fsck" 2>&1 || fault "e2fsck: $(tail -n 3 "$work/fsck")"
     [ -z "$(ls "$work"/t.raw.redo* 2>/dev/null)" ] || fault "a redo log is left"
-    [ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || fault "a run folder is left"
+    [ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || fault "a run folder is left: $(tail -n 2 "$work/err")"
     [ -z "$(mine anyvisor)" ] || fault "a process is left: $(mine anyvisor)"
     ! grep -q "$work" /proc/mounts || fault "a mount is left"
     if [ "$verdict" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
     echo "fallback: $name: $verdict"
     rm -f "$work/broken" "$work/result"
+    "$anyvisor" reap >/dev/null 2>&1 || true
     for p in $(mine anyvisor); do kill -9 "$p" 2>/dev/null || true; done
 }
 upload() { # NAME CHAIN PATTERN VICTIM HOW

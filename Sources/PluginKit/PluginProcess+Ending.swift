@@ -72,10 +72,13 @@ extension PluginProcess {
             child.waitWithoutReaping()
             child.signal(SIGKILL)
             killStragglers()
-            return isReaped.withLock { isReaped in
+            let exit = isReaped.withLock { isReaped in
                 isReaped = true
                 return child.wait()
             }
+            // What it had mounted goes before its calls fail, so that the next backend finds the image free. The rest is `reap`'s.
+            try? RunScope.removeFolders(ofProcess: child.pid)
+            return exit
         }
         outgoing.stop()
         await writer.value
