@@ -19,4 +19,12 @@ step "the main job"
 make --no-print-directory demo
 step "conformance of every plugin"
 make --no-print-directory conformance
+step "mutants"
+make --no-print-directory conformance-mutants
+step "end to end"
+make --no-print-directory end-to-end
+step "fallback"
+make --no-print-directory fallback
+step "torture, short"
+make --no-print-directory torture COUNT=12
 step "done"

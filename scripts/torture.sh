@@ -55,7 +55,7 @@ for format in raw vdi; do
         case $verdict in
         old) olds=$((olds + 1)) passed=$((passed + 1)) ;;
         new) news=$((news + 1)) passed=$((passed + 1)) ;;
-        *) failed=$((failed + 1)); echo "torture: $format kill $n after $pause ms: $verdict"; cat "$work/error" "$work/fsck" | tail -n 5 ;;
+        *) failed=$((failed + 1)); echo "torture: $format kill $n after $pause ms: $verdict"; head -n 3 "$work/error"; tail -n 3 "$work/fsck" ;;
         esac
     done
 done
