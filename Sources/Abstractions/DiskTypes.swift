@@ -42,13 +42,22 @@ public struct Volume: Sendable, Codable, Hashable {
     public var fileSystem: String?
     /// The file system's label, when it has one.
     public var label: String?
+    /// The name that the partition table gives it, when it does.
+    public var name: String?
+    /// What is wrong with the partition table, for people; a disk whose table needs repair is read, but not written.
+    public var warning: String?
     /// Describes a volume.
-    public init(id: VolumeID, offset: ByteCount, size: ByteCount, fileSystem: String?, label: String?) {
+    public init(
+        id: VolumeID, offset: ByteCount, size: ByteCount, fileSystem: String?, label: String?, name: String? = nil,
+        warning: String? = nil
+    ) {
         self.id = id
         self.offset = offset
         self.size = size
         self.fileSystem = fileSystem
         self.label = label
+        self.name = name
+        self.warning = warning
     }
 }
 

@@ -14,7 +14,7 @@ final class DirectImage {
 
     init(_ image: DiskImage, _ mode: AccessMode) throws {
         disk = try VirtualDisk.open(image, mode)
-        volumes = try disk.content.volumes()
+        volumes = try disk.volumes()
         if mode == .readWrite { transaction = try disk.begin() }
     }
 

@@ -8,17 +8,10 @@ import Abstractions
 /// ```
 /// Sectors have 512 bytes.
 struct MasterBootRecord {
-    /// A partition, in bytes.
-    struct Partition {
-        var number: Int
-        var start: Int64
-        var size: Int64
-
-        func isInside(_ disk: Int64) -> Bool { start >= 512 && start < disk && size <= disk - start }
-    }
-
     /// The partitions that hold something, without extended ones.
     private(set) var partitions: [Partition] = []
+    /// The places of logical partitions.
+    private(set) var extended: [Partition] = []
     /// Whether the table only keeps old tools away from a GPT.
     private(set) var protectsGPT = false
     private var hasOddFlags = false
@@ -34,13 +27,17 @@ struct MasterBootRecord {
             if entry[0] & 0x7f != 0 { hasOddFlags = true }
             guard type != 0, size > 0, entry[0] & 0x7f == 0 else { continue }
             if type == 0xee { protectsGPT = true }
-            let isExtended = [0x05, 0x0f, 0x85].contains(type)
-            if !isExtended { partitions.append(Partition(number: number, start: start, size: size)) }
+            let partition = Partition(number: number, start: start, size: size)
+            if MasterBootRecord.isExtended(type) { extended.append(partition) } else { partitions.append(partition) }
         }
     }
 
+    /// Whether a type names a place of logical partitions: of DOS, of Windows, of Linux.
+    static func isExtended(_ type: UInt8) -> Bool { [0x05, 0x0f, 0x85].contains(type) }
+
     /// Whether it can be nothing but a partition table.
     func isSound(in size: Int64) -> Bool {
-        !hasOddFlags && (protectsGPT || !partitions.isEmpty && partitions.allSatisfy { $0.isInside(size) })
+        let all = partitions + extended
+        return !hasOddFlags && (protectsGPT || !all.isEmpty && all.allSatisfy { $0.isInside(size) })
     }
 }

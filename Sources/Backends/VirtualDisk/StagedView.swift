@@ -33,7 +33,7 @@ public final class StagedView: Sendable {
         self.mode = mode
         path = image.path
         size = disk.content.size
-        volumes = try disk.content.volumes()
+        volumes = try disk.volumes()
         state = Mutex(State(disk: disk))
     }
 

@@ -22,9 +22,10 @@ struct DiskInfo: AsyncParsableCommand {
         if options.json { return try Terminal.json(Answer(path: named.path, format: named.format, volumes: volumes)) }
         Terminal.say("\(named.path): \(named.format)")
         let rows = volumes.map {
-            ["\($0.id)", $0.fileSystem ?? "-", "\($0.size)", "\($0.offset.bytes)", $0.label ?? "-"]
+            ["\($0.id)", $0.fileSystem ?? "-", "\($0.size)", "\($0.offset.bytes)", $0.label ?? "-", $0.name ?? "-"]
         }
-        Terminal.table([["volume", "type", "size", "offset", "label"]] + rows)
+        Terminal.table([["volume", "type", "size", "offset", "label", "name"]] + rows)
+        if let warning = volumes.lazy.compactMap(\.warning).first { Terminal.talk("warning: \(warning)") }
     }
 }
 
