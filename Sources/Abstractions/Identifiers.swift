@@ -121,6 +121,8 @@ public struct ImageFormat: StringIdentifier {
     public static let raw: ImageFormat = "raw"
     /// VirtualBox's disk image.
     public static let vdi: ImageFormat = "vdi"
+    /// Virtual PC's and Hyper-V's disk image.
+    public static let vhd: ImageFormat = "vhd"
     /// QEMU's copy on write image.
     public static let qcow2: ImageFormat = "qcow2"
     /// A plain folder that plays a disk (example plugins).

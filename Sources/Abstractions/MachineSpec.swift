@@ -85,10 +85,20 @@ public struct DiskImage: Sendable, Codable, Hashable {
     public var path: HostPath
     /// Its format, explicit; never sniffed for a writable open.
     public var format: ImageFormat
+    /// Folders in which the parents of a snapshot layer are searched, besides those around the image; nil is none.
+    public var parentFolders: [HostPath]?
     /// Names an image.
-    public init(path: HostPath, format: ImageFormat) {
+    public init(path: HostPath, format: ImageFormat, parentFolders: [HostPath]? = nil) {
         self.path = path
         self.format = format
+        self.parentFolders = parentFolders
+    }
+
+    /// The same image under another path.
+    public func at(_ path: HostPath) -> DiskImage {
+        var image = self
+        image.path = path
+        return image
     }
 }
 

@@ -18,8 +18,8 @@ import Testing
     /// What an image holds after a fault.
     private enum Outcome: Hashable { case old, new }
 
-    private func prepared(_ scratch: Scratch, _ format: ImageFormat) throws -> DiskImage {
-        let image = format == .raw ? try scratch.raw(CrashTests.size) : try scratch.smallVDI(CrashTests.size)
+    private func prepared(_ scratch: Scratch, _ kind: TestImage) throws -> DiskImage {
+        let image = try kind.make(scratch, CrashTests.size)
         let transaction = try VirtualDisk.open(image, .readWrite).begin()
         try transaction.write(at: 4_000, bytes: CrashTests.old)
         try transaction.commit()
@@ -36,28 +36,35 @@ import Testing
     }
 
     /// - Returns: nil when it is neither.
-    private func outcome(_ content: any BlockDevice) throws -> Outcome? {
-        let head = try content.bytes(at: 4_000, count: CrashTests.new.count)
-        let tail = try content.bytes(at: CrashTests.size - 600, count: 3)
-        if head == CrashTests.old, tail == [0, 0, 0] { return .old }
-        let data = try content.bytes(at: 120_000, count: CrashTests.fresh.count)
-        return head == CrashTests.new && tail == [1, 2, 3] && data == CrashTests.fresh ? .new : nil
+    private func outcome(_ content: any BlockDevice, _ kind: TestImage) throws -> Outcome? {
+        let size = Int(CrashTests.size)
+        let bytes = try content.bytes(at: 0, count: size)
+        var (old, new) = (kind.content(size), kind.content(size))
+        old.replaceSubrange(4_000..<24_000, with: CrashTests.old)
+        new.replaceSubrange(4_000..<24_000, with: CrashTests.new)
+        new.replaceSubrange(120_000..<220_000, with: CrashTests.fresh)
+        new.replaceSubrange((size - 600)..<(size - 597), with: [1, 2, 3])
+        if bytes == new { return .new }
+        // In place, fresh data shows at once, where the old state has nothing.
+        if kind == .raw { old.replaceSubrange(120_000..<220_000, with: bytes[120_000..<220_000]) }
+        return bytes == old ? .old : nil
     }
 
-    @Test(arguments: [ImageFormat.raw, .vdi])
-    func `a death at any call leaves the old or the new content`(_ format: ImageFormat) throws {
+    @Test(arguments: TestImage.allCases)
+    func `a death at any call leaves the old or the new content`(_ kind: TestImage) throws {
         var seen: Set<Outcome> = []
         for calls in 0..<100 {
             let scratch = try Scratch(inMemory: true)
-            let image = try prepared(scratch, format)
+            let image = try prepared(scratch, kind)
+            let names = scratch.names()
             let host = FragileHost(.death, after: calls)
             do { try change(try host.open(image)) } catch {}
             // A reader first: it must see the same as the writer that comes after it.
-            let read = try outcome(VirtualDisk.open(image, .readOnly).content)
-            let found = try outcome(VirtualDisk.open(image, .readWrite).content)
+            let read = try outcome(VirtualDisk.open(image, .readOnly).content, kind)
+            let found = try outcome(VirtualDisk.open(image, .readWrite).content, kind)
             #expect(found != nil, "after \(calls) calls the content is neither old nor new")
             #expect(read == found)
-            #expect(scratch.names() == [image.path.name])
+            #expect(scratch.names() == names)
             if let found { seen.insert(found) }
             if !host.hasStruck { break }
             #expect(calls < 99, "the change never ended")
@@ -65,13 +72,14 @@ import Testing
         #expect(seen == [.old, .new])
     }
 
-    @Test(arguments: [ImageFormat.raw, .vdi], [ENOSPC, EIO])
+    @Test(arguments: TestImage.allCases, [ENOSPC, EIO])
     func `a call that fails leaves the image as it was, or says that the next open finishes the change`(
-        _ format: ImageFormat, _ code: Int32
+        _ kind: TestImage, _ code: Int32
     ) throws {
         for calls in 0..<100 {
             let scratch = try Scratch(inMemory: true)
-            let image = try prepared(scratch, format)
+            let image = try prepared(scratch, kind)
+            let names = scratch.names()
             let host = FragileHost(.failure(code), after: calls)
             var failure: BackendError?
             do {
@@ -82,22 +90,23 @@ import Testing
             if let failure {
                 #expect(failure.code == (code == ENOSPC ? .noSpace : .internal))
                 // A cleanup that is failed in its turn is beyond the one fault of this test.
-                if failure.retry != .reopen { #expect(scratch.names() == [image.path.name], "after \(calls) calls") }
+                if failure.retry != .reopen { #expect(scratch.names() == names, "after \(calls) calls") }
             }
             let expected: Outcome = failure == nil || failure?.retry == .reopen ? .new : .old
-            #expect(try outcome(VirtualDisk.open(image, .readOnly).content) == expected, "after \(calls) calls")
-            #expect(scratch.names() == [image.path.name])
+            #expect(try outcome(VirtualDisk.open(image, .readOnly).content, kind) == expected, "after \(calls) calls")
+            #expect(scratch.names() == names)
             if !host.hasStruck { break }
             #expect(calls < 99, "the change never ended")
         }
     }
 
-    @Test(arguments: [ImageFormat.raw, .vdi])
-    func `a power cut at any call leaves the old or the new content`(_ format: ImageFormat) throws {
+    @Test(arguments: TestImage.allCases)
+    func `a power cut at any call leaves the old or the new content`(_ kind: TestImage) throws {
         let seed = UInt64.random(in: 0...UInt64.max)
         var seen: Set<Outcome> = []
         let scratch = try Scratch(inMemory: true)
-        let image = try prepared(scratch, format)
+        let image = try prepared(scratch, kind)
+        let names = scratch.names()
         let before = try HostFiles.read(image.path)
         for calls in 0..<100 {
             var finished = false
@@ -109,10 +118,10 @@ import Testing
                     finished = true
                 } catch {}
                 try host.restart()
-                let found = try outcome(VirtualDisk.open(image, .readWrite).content)
+                let found = try outcome(VirtualDisk.open(image, .readWrite).content, kind)
                 #expect(found != nil, "neither old nor new after \(calls) calls with seed \(seed &+ round)")
                 #expect(!finished || found == .new, "a commit that had returned was lost")
-                #expect(scratch.names() == [image.path.name])
+                #expect(scratch.names() == names)
                 if let found { seen.insert(found) }
             }
             if finished { break }
@@ -132,9 +141,9 @@ import Testing
         }
         let error = #expect(throws: BackendError.self) { try transaction.commit() }
         #expect(error?.code == .noSpace)
-        #expect(try outcome(disk.content) == .old)
+        #expect(try outcome(disk.content, .vdi) == .old)
         // The disk itself is well: the next transaction works.
         try change(disk)
-        #expect(try outcome(disk.content) == .new)
+        #expect(try outcome(disk.content, .vdi) == .new)
     }
 }

@@ -114,26 +114,30 @@ import Testing
         _ = try VirtualDisk.open(image, .readWrite)
     }
 
-    @Test(arguments: ["dynamic.vdi", "fixed.vdi", "chain-base.vdi"])
-    func `an image that VirtualBox wrote reads as its manifest says`(_ name: String) async throws {
-        guard let fixtures = Fixtures.folder else { return Fixtures.reportMissing() }
+    @Test(arguments: Fixtures.images)
+    func `an image that VirtualBox wrote reads as its manifest says`(_ fixture: Fixtures.Image) async throws {
         let scratch = try Scratch()
-        let image = try await Fixtures.unpacked(name, from: fixtures, in: scratch)
+        let image = try await fixture.unpacked(in: scratch)
+        let before = try HostFiles.read(image.path)
         try VirtualDisk.open(image, .readOnly).export(to: scratch.path("out.raw"))
-        #expect(
-            try await sha256(scratch.path("out.raw"))
-                == "e5ef46ce314efb8aed698524e02386d36d7e25f87e6449c291df88b0b43052ae")
-        let volumes = try VirtualDisk.open(image, .readOnly).content.volumes()
+        #expect(try await sha256(scratch.path("out.raw")) == fixture.sha256)
+        let disk = try VirtualDisk.open(image, .readOnly)
+        #expect(disk.content.size == 8 << 20)
+        let volumes = try disk.content.volumes()
         #expect(volumes.map(\.id) == [.partition(1)])
         #expect(volumes.first?.offset == ByteCount(1_048_576))
         #expect(volumes.first?.label == "FIXBASE")
+        #expect(try HostFiles.read(image.path) == before)
     }
 
-    @Test func `a snapshot layer of VirtualBox is refused by name`() async throws {
-        guard let fixtures = Fixtures.folder else { return Fixtures.reportMissing() }
+    @Test func `the block maps of a chain of VirtualBox are read as they are`() async throws {
         let scratch = try Scratch()
-        let image = try await Fixtures.unpacked("chain-layer1.vdi", from: fixtures, in: scratch)
-        let error = #expect(throws: BackendError.self) { try VirtualDisk.open(image, .readOnly) }
-        #expect(error?.code == .unsupported)
+        let image = try await Fixtures.image("chain-layer2.vdi").unpacked(in: scratch)
+        let disk = try VirtualDisk.open(image, .readOnly)
+        let free = VDILayout.askParent
+        let layer = [free, 0, free, free, free, free, free, 1]
+        let maps = ([disk.layout] + disk.parents.map(\.layout)).map { ($0 as? VDILayout)?.map }
+        #expect(maps == [layer, layer, [0, 1] + [UInt32](repeating: VDILayout.zero, count: 6)])
+        #expect(disk.parents.map(\.path.name) == ["chain-layer1.vdi", "chain-base.vdi"])
     }
 }

@@ -41,8 +41,9 @@ import Testing
         #expect(error?.message.contains("twice") == true)
     }
 
-    @Test func `a differencing image is refused as a snapshot layer`() throws {
-        #expect(try damaged { $0[0x4c] = 4 }?.code == .unsupported)
+    @Test func `a differencing image without a parent, and a parent in another image, are corrupt`() throws {
+        #expect(try damaged { $0[0x4c] = 4 }?.code == .corrupt)
+        #expect(try damaged { $0[0x1a8] = 1 }?.code == .corrupt)
     }
 
     @Test func `a block size that is no power of two is corrupt`() throws {

@@ -36,18 +36,6 @@ final class Scratch: Sendable {
         try VirtualDisk.create(image, size: ByteCount(size), fixed: fixed)
         return image
     }
-
-    /// A dynamic image with blocks of 64 KiB, which other programs than VirtualBox's own make.
-    func smallVDI(_ size: Int64, _ name: String = "small.vdi") throws -> DiskImage {
-        let count = Int(size >> 16)
-        var head = VDILayout.new(size: size, fixed: false).head
-        for (offset, value) in [(0x154, 512), (0x158, 1024), (0x178, 1 << 16), (0x180, count)] {
-            head.replaceSubrange(offset..<offset + 4, with: littleEndian(UInt32(value)))
-        }
-        let image = DiskImage(path: path(name), format: .vdi)
-        try HostFiles.write(head + [UInt8](repeating: 0xff, count: 512), to: image.path)
-        return image
-    }
 }
 
 /// Bytes that tell their place and seed; made by copying, since a loop over megabytes is slow without optimization.

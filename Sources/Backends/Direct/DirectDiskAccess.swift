@@ -19,7 +19,7 @@ public final class DirectDiskAccess: DiskAccess {
     public func info() async throws -> DiskAccessInfo {
         DiskAccessInfo(
             name: "direct", version: DirectBackend.version, features: [.write, .hardLinks, .sparse, .ownership],
-            formats: [.raw, .vdi], fileSystems: ["ext2", "ext3", "ext4"])
+            formats: VirtualDisk.formats, fileSystems: ["ext2", "ext3", "ext4"])
     }
 
     /// See `DiskAccess`.
@@ -49,7 +49,7 @@ public final class DirectDiskAccess: DiskAccess {
         guard !state.withLock({ $0.isClosed }) else {
             throw BackendError(.invalidState, "disk.open", "the backend is closed", backend: "direct")
         }
-        let absolute = DiskImage(path: HostFiles.absolute(image.path), format: image.format)
+        let absolute = image.at(HostFiles.absolute(image.path))
         let session = try await DirectSession.open(absolute, mode) { [weak self] session in
             self?.state.withLock { $0.sessions[ObjectIdentifier(session)] = nil }
         }

@@ -15,7 +15,7 @@ final class GuestFSAccess: DiskAccess {
     func info() async throws -> DiskAccessInfo {
         DiskAccessInfo(
             name: "libguestfs", version: try version(), features: [.write, .hardLinks, .sparse, .ownership],
-            formats: [.raw, .vdi], fileSystems: ["ext2", "ext3", "ext4"])
+            formats: VirtualDisk.formats, fileSystems: ["ext2", "ext3", "ext4"])
     }
 
     func check(_ depth: CheckDepth) async throws -> [Finding] {
@@ -45,7 +45,7 @@ final class GuestFSAccess: DiskAccess {
 
     func open(_ image: DiskImage, _ mode: AccessMode) async throws -> any DiskSession {
         if let problem = Appliance.problem() { throw problem }
-        let absolute = DiskImage(path: HostFiles.absolute(image.path), format: image.format)
+        let absolute = image.at(HostFiles.absolute(image.path))
         let usesKVM = usesKVM
         let forget: @Sendable (GuestFSSession) -> Void = { [weak self] session in
             self?.sessions.withLock { _ = $0.open.removeValue(forKey: ObjectIdentifier(session)) }

@@ -135,8 +135,7 @@ extension MachineSpec {
         var spec = self
         spec.disks = disks.map { disk in
             DiskAttachment(
-                DiskImage(path: HostFiles.absolute(disk.image.path), format: disk.image.format), role: disk.role,
-                readOnly: disk.readOnly)
+                disk.image.at(HostFiles.absolute(disk.image.path)), role: disk.role, readOnly: disk.readOnly)
         }
         spec.consoleLog = consoleLog.map(HostFiles.absolute)
         switch boot {

@@ -13,7 +13,7 @@ import Host
 /// kernel and the plugin in turn. It ends with the plugin's side of the socket, or with the plugin: nothing is committed then.
 ///
 /// ```
-///   anyvisor-vdfuse --serve-fuse PLUGIN-PID PATH FORMAT readOnly|readWrite FOLDER      standard input: the socket
+///   anyvisor-vdfuse --serve-fuse PLUGIN-PID PATH FORMAT readOnly|readWrite FOLDER [PARENT-FOLDER …]   standard input: the socket
 /// ```
 final class FuseServer {
     let disk: ServedDisk
@@ -36,11 +36,13 @@ final class FuseServer {
         let socket = LineSocket(0)
         // The plugin's death ends this process even when it is stopped and cannot see the end of its input.
         av_prctl(1, UInt(SIGKILL))  // PR_SET_PDEATHSIG
-        guard arguments.count == 5, let plugin = Int32(arguments[0]), plugin == getppid(),
+        guard arguments.count >= 5, let plugin = Int32(arguments[0]), plugin == getppid(),
             let mode = AccessMode(rawValue: arguments[3])
         else { _exit(2) }
         do {
-            let image = DiskImage(path: HostPath(arguments[1]), format: ImageFormat(arguments[2]))
+            let image = DiskImage(
+                path: HostPath(arguments[1]), format: ImageFormat(arguments[2]),
+                parentFolders: arguments.dropFirst(5).map { HostPath($0) })
             let server = try FuseServer(image, mode, folder: arguments[4], socket: socket)
             try server.mount()
             _ = socket.send(ServerMessage.line(ServerMessage.Answer(files: server.disk.files)))

@@ -31,9 +31,10 @@ final class FuseServerConnection {
         self.folder = folder
         socket = LineSocket(ends[0])
         defer { close(ends[1]) }
-        let arguments = [
-            FuseServer.flag, "\(getpid())", image.path.string, image.format.rawValue, mode.rawValue, folder.string,
-        ]
+        let arguments =
+            [
+                FuseServer.flag, "\(getpid())", image.path.string, image.format.rawValue, mode.rawValue, folder.string,
+            ] + (image.parentFolders ?? []).map(\.string)
         process = try TetheredProcess("the FUSE server", program, arguments, input: ends[1])
         started(process)
         close(ends[1])

@@ -2,6 +2,7 @@ import Abstractions
 import CFuse3
 import Host
 import Synchronization
+import VirtualDisk
 
 #if canImport(Glibc)
     import Glibc
@@ -22,7 +23,7 @@ final class VDFuseAccess: DiskAccess {
         let library = String(cString: fuse_pkgversion())
         return DiskAccessInfo(
             name: "vdfuse", version: "libfuse \(library)",
-            features: [.write, .mount, .hardLinks, .sparse, .ownership], formats: [.raw, .vdi],
+            features: [.write, .mount, .hardLinks, .sparse, .ownership], formats: VirtualDisk.formats,
             fileSystems: ["ext2", "ext3", "ext4"])
     }
 
@@ -67,7 +68,7 @@ final class VDFuseAccess: DiskAccess {
 
     func open(_ image: DiskImage, _ mode: AccessMode) async throws -> any DiskSession {
         if let problem = Mounter.fuseProblem { throw problem }
-        let absolute = DiskImage(path: HostFiles.absolute(image.path), format: image.format)
+        let absolute = image.at(HostFiles.absolute(image.path))
         let session = try VDFuseSession(absolute, mode, mounter: try Mounter.choose(wish), program: try program()) {
             [weak self] session in
             self?.sessions.withLock { _ = $0.open.removeValue(forKey: ObjectIdentifier(session)) }

@@ -13,6 +13,7 @@ extension DiskTransaction {
         guard !state.pages.isEmpty || state.hasFresh else { return disk.ended(self) }
         let old = disk.layout
         var extents = try placeStagedPages(&state)
+        try fillGap(&state)
         let metadata = metadataChanges(state.layout, old)
         guard !extents.isEmpty || !metadata.isEmpty else {
             try disk.file.sync()
@@ -64,8 +65,7 @@ extension DiskTransaction {
             let whole = min(Int64(PageStore.pageSize), size - start)
             var done: Int64 = 0
             while done < whole {
-                let (place, count) = try state.layout.allocate(start + done)
-                let part = min(count, whole - done)
+                let (place, part) = try givePlace(&state, start + done, whole - done)
                 let logOffset = PageStore.logOffset(slot) + done
                 if let last = extents.last, last.offset + last.length == place,
                     last.logOffset + last.length == logOffset,

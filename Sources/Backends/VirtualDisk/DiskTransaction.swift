@@ -20,6 +20,8 @@ public final class DiskTransaction: BlockDevice {
     struct State {
         var layout: any ImageLayout
         var pages: PageStore
+        /// What was given a place last and does not hold its content there yet.
+        var gap: Filling?
         var hasFresh = false
         var isOver = false
         var failure: BackendError?
@@ -38,7 +40,7 @@ public final class DiskTransaction: BlockDevice {
         try checkRange(offset, buffer.count, size)
         try state.withLock { state in
             try checkOpen(state)
-            try read(state, offset, buffer)
+            try read(&state, offset, buffer)
         }
     }
 
@@ -62,8 +64,8 @@ public final class DiskTransaction: BlockDevice {
                 state.hasFresh = true
                 var done = 0
                 while done < buffer.count {
-                    let (place, count) = try state.layout.allocate(offset + Int64(done))
-                    let part = Int(min(count, Int64(buffer.count - done)))
+                    let (place, count) = try givePlace(&state, offset + Int64(done), Int64(buffer.count - done))
+                    let part = Int(count)
                     try disk.file.write(at: place, from: UnsafeRawBufferPointer(rebasing: buffer[done..<done + part]))
                     done += part
                 }
@@ -154,13 +156,18 @@ public final class DiskTransaction: BlockDevice {
         let start = page * Int64(PageStore.pageSize)
         let count = Int(min(Int64(PageStore.pageSize), size - start))
         try withUnsafeTemporaryAllocation(byteCount: count, alignment: 16) { old in
-            try disk.readBase(state.layout, start, old)
+            try readBase(&state, start, old)
             try state.pages.write(slot, 0, UnsafeRawBufferPointer(old))
         }
     }
 
-    private func read(_ state: State, _ offset: Int64, _ buffer: UnsafeMutableRawBufferPointer) throws {
-        guard !state.pages.isEmpty else { return try disk.readBase(state.layout, offset, buffer) }
+    private func readBase(_ state: inout State, _ offset: Int64, _ buffer: UnsafeMutableRawBufferPointer) throws {
+        if state.gap?.range.overlaps(offset..<offset + Int64(buffer.count)) == true { try fillGap(&state) }
+        try disk.readBase(state.layout, offset, buffer)
+    }
+
+    private func read(_ state: inout State, _ offset: Int64, _ buffer: UnsafeMutableRawBufferPointer) throws {
+        guard !state.pages.isEmpty else { return try readBase(&state, offset, buffer) }
         // A run is bytes that lie together: in neighbouring slots, or (slot nil) in the image.
         var run: (slot: Int?, inside: Int, range: Range<Int>)?
         func flush() throws {
@@ -169,7 +176,7 @@ public final class DiskTransaction: BlockDevice {
             if let slot = done.slot {
                 try state.pages.read(slot, done.inside, part)
             } else {
-                try disk.readBase(state.layout, offset + Int64(done.range.lowerBound), part)
+                try readBase(&state, offset + Int64(done.range.lowerBound), part)
             }
         }
         try forEachPage(offset, buffer.count) { page, inside, range in

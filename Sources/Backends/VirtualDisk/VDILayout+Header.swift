@@ -5,7 +5,7 @@ extension VDILayout {
     ///
     /// QEMU reads a truncated image without a word, follows a map entry out of range and ignores one that stands twice; all
     /// three are refused here.
-    /// - Throws: `corrupt` that names the field; `unsupported` for a differencing image or an unknown version.
+    /// - Throws: `corrupt` that names the field; `unsupported` for an unknown version.
     init(_ file: any ImageFile) throws {
         let length = try file.length()
         func damaged(_ what: String) -> BackendError {
@@ -24,17 +24,13 @@ extension VDILayout {
                 "\(file.path) is VDI version \(header.u32(0x44) >> 16).\(header.u32(0x44) & 0xffff); only 1.1 is known")
         }
         type = header.u32(0x4c)
-        guard type == 1 || type == 2 else {
-            if type == 4 {
-                throw BackendError(
-                    .unsupported, "disk.open",
-                    "\(file.path) is a snapshot layer (differencing VDI), which this version cannot read; name its base image"
-                )
-            }
-            throw damaged("image type \(type) instead of 1 (dynamic) or 2 (fixed)")
+        guard [1, 2, 4].contains(type) else {
+            throw damaged("image type \(type) instead of 1 (dynamic), 2 (fixed) or 4 (differencing)")
         }
-        guard header[0x1a8..<0x1b8].allSatisfy({ $0 == 0 }) else {
-            throw damaged("a parent in an image that is not differencing")
+        links = VDILayout.links(in: header)
+        guard (links?.parent != nil) == (type == 4) else {
+            throw damaged(
+                type == 4 ? "a differencing image without a parent" : "a parent in an image that is not differencing")
         }
         mapOffset = Int64(header.u32(0x154))
         dataOffset = Int64(header.u32(0x158))
@@ -92,8 +88,31 @@ extension VDILayout {
         }
     }
 
+    /// How an image and its parent are named, without any check of the rest; nil for what is no VDI or has no uuid.
+    static func links(of file: any ImageFile) throws -> LayerLinks? {
+        let header = try file.bytes(at: 0, count: 0x200)
+        return header.u32(0x40) == signature ? links(in: header) : nil
+    }
+
+    private static func links(in header: [UInt8]) -> LayerLinks? {
+        guard let uuid = ImageUUID(header[0x188..<0x198]) else { return nil }
+        let parent = ImageUUID(header[0x1a8..<0x1b8]).map {
+            ParentLink(uuid: $0, modification: ImageUUID(header[0x1b8..<0x1c8]))
+        }
+        return LayerLinks(uuid: uuid, modification: ImageUUID(header[0x198..<0x1a8]), parent: parent)
+    }
+
+    /// Writes a new image.
+    static func make(_ file: any ImageFile, _ new: NewImage) throws {
+        let image = VDILayout.new(new)
+        try file.truncate(to: image.fileLength)
+        try file.write(at: image.mapOffset, bytes: image.map)
+        try file.write(at: 0, bytes: image.head)
+    }
+
     /// A new image's header and block map, and the file's length: the map at 1 MiB and data on the next MiB, as VirtualBox does.
-    static func new(size: Int64, fixed: Bool) -> (head: [UInt8], map: [UInt8], mapOffset: Int64, fileLength: Int64) {
+    static func new(_ new: NewImage) -> (head: [UInt8], map: [UInt8], mapOffset: Int64, fileLength: Int64) {
+        let (size, fixed, parent) = (new.size, new.fixed, new.parent?.links)
         let block: Int64 = 1 << 20
         let count = (size + block - 1) / block
         let mapOffset = block
@@ -103,14 +122,17 @@ extension VDILayout {
         put(Array("<<< anyvisor VirtualBox Disk Image >>>\n".utf8), 0)
         let cylinders = UInt32(min(16383, max(1, size / (512 * 63 * 16))))
         let fields: [(Int, UInt32)] = [
-            (0x40, signature), (0x44, 0x0001_0001), (0x48, 0x190), (0x4c, fixed ? 2 : 1), (0x154, UInt32(mapOffset)),
+            (0x40, signature), (0x44, 0x0001_0001), (0x48, 0x190), (0x4c, parent != nil ? 4 : fixed ? 2 : 1),
+            (0x154, UInt32(mapOffset)),
             (0x158, UInt32(dataOffset)), (0x15c, cylinders), (0x160, 16), (0x164, 63), (0x168, 512),
             (0x178, UInt32(block)), (0x180, UInt32(count)), (0x184, fixed ? UInt32(count) : 0),
         ]
         for (offset, value) in fields { put(littleEndian(value), offset) }
         put(littleEndian(UInt64(size)), 0x170)
-        put(randomUUID(), 0x188)
-        put(randomUUID(), 0x198)
+        put(ImageUUID.random().bytes, 0x188)
+        put(ImageUUID.random().bytes, 0x198)
+        if let parent { put(parent.uuid.bytes, 0x1a8) }
+        if let modification = parent?.modification { put(modification.bytes, 0x1b8) }
         let entries = (0..<count).flatMap { littleEndian(fixed ? UInt32($0) : askParent) }
         return (head, entries, mapOffset, dataOffset + (fixed ? count * block : 0))
     }

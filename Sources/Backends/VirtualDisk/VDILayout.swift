@@ -1,6 +1,6 @@
 import Abstractions
 
-/// VirtualBox's disk image, one layer.
+/// VirtualBox's disk image, one layer of a chain.
 ///
 /// ```
 /// 0x000  text                       0x170  disk size, bytes (u64)
@@ -11,6 +11,7 @@ import Abstractions
 ///             4 differencing        0x188  uuid of the image
 /// 0x154  offset of the block map    0x198  uuid of the last change
 /// 0x158  offset of the first block  0x1a8  uuid of the parent
+///                                   0x1b8  uuid of the parent's last change
 /// ```
 /// Block map: one u32 a block, its index in the file; 0xffffffff asks the parent (zero when there is none), 0xfffffffe is
 /// zero. All numbers are little-endian. Source: VirtualBox, src/VBox/Storage/VDICore.h.
@@ -28,58 +29,69 @@ struct VDILayout: ImageLayout {
     let blockSize: Int64
     let blockExtra: Int64
     let uuid: [UInt8]
+    let links: LayerLinks?
     var map: [UInt32]
     var allocated: UInt32
 
     private var stride: Int64 { blockSize + blockExtra }
+    var variant: String? { type == 1 ? "dynamic" : type == 2 ? "fixed" : "differencing" }
     var mark: ImageMark? { ImageMark(offset: 0x188, bytes: uuid) }
     var fileLength: Int64 { dataOffset + Int64(allocated) * stride }
 
     func locate(_ offset: Int64) -> (place: Place, count: Int64) {
         let inside = offset % blockSize
         let count = min(blockSize - inside, size - offset)
-        let entry = map[Int(offset / blockSize)]
-        guard entry < VDILayout.zero else { return (.zero, count) }
-        return (.file(dataOffset + Int64(entry) * stride + blockExtra + inside), count)
+        switch map[Int(offset / blockSize)] {
+        case VDILayout.zero: return (.zero, count)
+        case VDILayout.askParent: return (.parent, count)
+        case let entry: return (.file(place(of: entry) + inside), count)
+        }
     }
 
-    mutating func allocate(_ offset: Int64) throws -> (place: Int64, count: Int64) {
+    private func place(of entry: UInt32) -> Int64 { dataOffset + Int64(entry) * stride + blockExtra }
+
+    mutating func allocate(_ offset: Int64, _ count: Int64) -> Allocation {
         let block = Int(offset / blockSize)
-        if map[block] >= VDILayout.zero {
+        let start = Int64(block) * blockSize
+        let end = min(start + blockSize, size)
+        let old = map[block]
+        if old >= VDILayout.zero {
             map[block] = allocated
             allocated += 1
         }
-        guard case (.file(let place), let count) = locate(offset) else {
-            throw BackendError(.internal, "disk.write", "block \(block) has no place after it was given one")
-        }
-        return (place, count)
+        let shift = place(of: map[block]) - start
+        var allocation = Allocation(place: offset + shift, count: min(count, end - offset))
+        // A new block lies past the file's end, where all is zero.
+        if old == VDILayout.askParent { allocation.filling = Filling(range: start..<end, shift: shift, isHole: true) }
+        return allocation
     }
 
     func metadataChanges(from old: VDILayout) -> [(offset: Int64, bytes: [UInt8])] {
         var changes: [(offset: Int64, bytes: [UInt8])] = []
-        var index = 0
-        while index < map.count {
-            guard map[index] != old.map[index] else {
-                index += 1
-                continue
-            }
-            let first = index
-            while index < map.count && map[index] != old.map[index] { index += 1 }
-            changes.append((mapOffset + Int64(first) * 4, map[first..<index].flatMap { littleEndian($0) }))
+        for range in changedRuns(map, old.map) {
+            changes.append((mapOffset + Int64(range.lowerBound) * 4, map[range].flatMap { littleEndian($0) }))
         }
         if allocated != old.allocated { changes.append((0x184, littleEndian(allocated))) }
         // VirtualBox tells by this uuid that a child of this image no longer fits.
-        changes.append((0x198, VDILayout.randomUUID()))
+        changes.append((0x198, ImageUUID.random().bytes))
         return changes
     }
+}
 
-    /// A random uuid, version 4 (RFC 9562), as bytes.
-    static func randomUUID() -> [UInt8] {
-        var bytes = (0..<16).map { _ in UInt8.random(in: 0...255) }
-        bytes[6] = bytes[6] & 0x0f | 0x40
-        bytes[8] = bytes[8] & 0x3f | 0x80
-        return bytes
+/// The runs of entries in which two block maps of the same length differ.
+func changedRuns(_ new: [UInt32], _ old: [UInt32]) -> [Range<Int>] {
+    var runs: [Range<Int>] = []
+    var index = 0
+    while index < new.count {
+        guard new[index] != old[index] else {
+            index += 1
+            continue
+        }
+        let first = index
+        while index < new.count && new[index] != old[index] { index += 1 }
+        runs.append(first..<index)
     }
+    return runs
 }
 
 func littleEndian(_ value: UInt32) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) } }

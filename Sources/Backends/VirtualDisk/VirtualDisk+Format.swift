@@ -11,8 +11,10 @@ extension VirtualDisk {
     /// - Throws: `invalidArgument` when name and header disagree, or when neither says anything.
     public static func detectFormat(_ path: HostPath) throws -> ImageFormat {
         let head = try PosixFile(path, O_RDONLY).bytes(at: 0, count: 512)
-        let header = marks.first { $0.bytes == Array(head[$0.offset..<$0.offset + $0.bytes.count]) }?.format
-        switch (names[path.fileExtension], header) {
+        let header = KnownFormat.all.first { known in
+            known.marks.contains { $0.bytes == Array(head[$0.offset..<$0.offset + $0.bytes.count]) }
+        }?.format
+        switch (format(named: path), header) {
         case (let name?, let header?) where name == header: return name
         // Opening says what is wrong with the header.
         case (let name?, nil): return name
@@ -25,15 +27,11 @@ extension VirtualDisk {
         }
     }
 
-    private static let names: [String: ImageFormat] = [
-        "img": .raw, "raw": .raw, "bin": .raw, "vdi": .vdi, "qcow2": .qcow2, "vmdk": ImageFormat("vmdk"),
-        "vhd": ImageFormat("vhd"), "vhdx": ImageFormat("vhdx"),
-    ]
+    /// What a file's name says of its format; nil when it says nothing.
+    public static func format(named path: HostPath) -> ImageFormat? {
+        KnownFormat.all.first { $0.extensions.contains(path.fileExtension) }?.format
+    }
 
-    private static let marks: [(offset: Int, bytes: [UInt8], format: ImageFormat)] = [
-        (0x40, littleEndian(VDILayout.signature), .vdi), (0, [0x51, 0x46, 0x49, 0xfb], .qcow2),
-        (0, Array("anyvisor-memory-disk".utf8), .memory), (0, Array("KDMV".utf8), ImageFormat("vmdk")),
-        (0, Array("# Disk DescriptorFile".utf8), ImageFormat("vmdk")),
-        (0, Array("conectix".utf8), ImageFormat("vhd")), (0, Array("vhdxfile".utf8), ImageFormat("vhdx")),
-    ]
+    /// The formats whose images can be opened.
+    public static var formats: [ImageFormat] { KnownFormat.all.filter { $0.layout != nil }.map(\.format) }
 }

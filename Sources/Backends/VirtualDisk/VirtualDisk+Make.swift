@@ -11,29 +11,54 @@ extension VirtualDisk {
     ///
     /// - Throws: `alreadyExists`, `invalidArgument` for a size that is not a positive multiple of 512, `unsupported`, `noSpace`.
     public static func create(_ image: DiskImage, size: ByteCount, fixed: Bool = false) throws {
-        try makeWhole(image.path) { try write(DiskImage(path: $0, format: image.format), size, fixed) }
+        try makeWhole(image.path) { try write(image.at($0), NewImage(size: size.bytes, fixed: fixed)) }
     }
 
-    private static func write(_ image: DiskImage, _ size: ByteCount, _ fixed: Bool) throws {
-        guard size.bytes > 0, size.bytes % 512 == 0, size <= .gib(2048) else {
+    /// Makes a new layer on an image: it reads as the image does, and what is written to it leaves the image alone.
+    ///
+    /// The image must stay as it is from now on. It is found again beside the layer, in a folder `Snapshots` of either, or in the
+    /// layer's `parentFolders`.
+    /// - Parameter size: the disk's size; nil takes the image's own.
+    /// - Throws: `alreadyExists`, what `open` says of the image, `invalidArgument` for one of another format or without a uuid,
+    ///   and for a size below its own; `unsupported` for a format without layers.
+    public static func create(_ layer: DiskImage, over image: DiskImage, size: ByteCount? = nil) throws {
+        guard KnownFormat.of(layer.format)?.links != nil else {
+            throw BackendError(
+                .unsupported, "disk.create",
+                "format '\(layer.format)' has no layers; \(KnownFormat.names { $0.links != nil }) have", blame: .caller)
+        }
+        let parent = try VirtualDisk.open(image, .readOnly)
+        guard layer.format == image.format, let links = parent.layout.links else {
             throw BackendError(
                 .invalidArgument, "disk.create",
-                "a disk's size is a multiple of 512 bytes up to 2 TiB, not \(size.bytes)")
+                "a layer has the format of its parent, and \(image.path) is \(image.format)"
+                    + (parent.layout.links == nil ? " without a uuid" : ""), blame: .caller)
         }
-        guard image.format == .raw || image.format == .vdi else {
+        let size = size?.bytes ?? parent.content.size
+        guard size >= parent.content.size else {
             throw BackendError(
-                .unsupported, "disk.create", "images of format '\(image.format)' cannot be made; raw and vdi can",
+                .invalidArgument, "disk.create",
+                "a layer of \(size) bytes is smaller than its parent of \(parent.content.size)", blame: .caller)
+        }
+        try makeWhole(layer.path) { draft in
+            try write(layer.at(draft), NewImage(size: size, parent: (links, parent.image.path)))
+        }
+    }
+
+    private static func write(_ image: DiskImage, _ new: NewImage) throws {
+        guard new.size > 0, new.size % 512 == 0, new.size <= ByteCount.gib(2048).bytes else {
+            throw BackendError(
+                .invalidArgument, "disk.create",
+                "a disk's size is a multiple of 512 bytes up to 2 TiB, not \(new.size)")
+        }
+        guard let make = KnownFormat.of(image.format)?.make else {
+            throw BackendError(
+                .unsupported, "disk.create",
+                "images of format '\(image.format)' cannot be made; \(KnownFormat.names { $0.make != nil }) can",
                 blame: .caller)
         }
         let file = try PosixFile(image.path, O_RDWR | O_CREAT | O_EXCL)
-        if image.format == .raw {
-            try file.truncate(to: size.bytes)
-        } else {
-            let new = VDILayout.new(size: size.bytes, fixed: fixed)
-            try file.truncate(to: new.fileLength)
-            try file.write(at: new.mapOffset, bytes: new.map)
-            try file.write(at: 0, bytes: new.head)
-        }
+        try make(file, new)
         try file.sync()
     }
 
@@ -55,8 +80,8 @@ extension VirtualDisk {
     public static func importRaw(_ source: HostPath, as image: DiskImage, progress: ProgressSink = .none) throws {
         let disk = try VirtualDisk.open(DiskImage(path: source, format: .raw), .readOnly)
         try makeWhole(image.path) { path in
-            let draft = DiskImage(path: path, format: image.format)
-            try write(draft, ByteCount(disk.content.size), false)
+            let draft = image.at(path)
+            try write(draft, NewImage(size: disk.content.size))
             let transaction = try VirtualDisk.open(draft, .readWrite).begin()
             try disk.copyData(progress, to: transaction.writeFresh(at:from:))
             try transaction.commit()
@@ -70,9 +95,10 @@ extension VirtualDisk {
         defer { buffer.deallocate() }
         var offset: Int64 = 0
         while offset < device.size {
-            let (place, count) = layout.locate(offset)
+            let (source, most) = try source(layout, offset)
+            let count = min(most, device.size - offset)
             var skipped = count
-            if case .file(let start) = place { skipped = try file.hole(at: start, count: count) }
+            if let source { skipped = try source.file.hole(at: source.place, count: count) }
             if skipped == 0 {
                 // Pieces end where the buffer would on the disk, so that blocks of an image are filled by one write.
                 let part = Int(min(count, Int64(buffer.count) - offset % Int64(buffer.count)))

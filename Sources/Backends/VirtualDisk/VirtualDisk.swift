@@ -16,6 +16,8 @@ public final class VirtualDisk: Sendable {
     /// How it is open.
     public let mode: AccessMode
     let file: any ImageFile
+    /// The layers below, nearest first.
+    let parents: [Layer]
     let folder: any SidecarFolder
     private let state: Mutex<State>
     /// Held for reading by reads of the content, for writing while a commit changes it.
@@ -28,16 +30,12 @@ public final class VirtualDisk: Sendable {
         var failure: BackendError?
     }
 
-    /// Opens an image.
+    /// Opens an image, with all the layers that it was made on.
     ///
-    /// - Throws: `notFound`, `permissionDenied`, `inUse`, `corrupt`, `unsupported` for a format that is not known here.
+    /// - Throws: `notFound` also for a parent, `permissionDenied`, `inUse` also for writing to another layer's parent, `corrupt`
+    ///   also for layers that do not fit, `unsupported` for a format that is not known here.
     public static func open(_ image: DiskImage, _ mode: AccessMode) throws -> VirtualDisk {
-        guard image.format == .raw || image.format == .vdi else {
-            throw BackendError(
-                .unsupported, "disk.open",
-                "image format '\(image.format)' of \(image.path) is not known; raw and vdi are",
-                blame: .caller)
-        }
+        _ = try KnownFormat.readable(image)
         let image = resolved(image)
         switch mode {
         case .readWrite: return try VirtualDisk(image, mode, try openForWriting(image))
@@ -53,17 +51,19 @@ public final class VirtualDisk: Sendable {
         self.file = file
         self.folder = folder
         let layout = try VirtualDisk.layout(image, file)
-        if mode == .readWrite { try VirtualDisk.cut(file, to: layout) }
+        parents = try VirtualDisk.openParents(of: image, layout)
+        if mode == .readWrite {
+            try VirtualDisk.refuseParent(image, layout)
+            try VirtualDisk.cut(file, to: layout)
+        }
         state = Mutex(State(layout: layout))
     }
 
     private static func layout(_ image: DiskImage, _ file: any ImageFile) throws -> any ImageLayout {
-        if image.format == .vdi { return try VDILayout(file) }
-        let length = try file.length()
-        guard length > 0 else {
-            throw BackendError(.corrupt, "disk.open", "image \(image.path) is empty", blame: .disk)
+        guard let layout = try KnownFormat.readable(image).layout?(file) else {
+            throw BackendError(.unsupported, "disk.open", "images of format '\(image.format)' cannot be opened")
         }
-        return RawLayout(size: length)
+        return layout
     }
 
     /// Bytes behind the last block would show in blocks that are given out later.
@@ -72,7 +72,7 @@ public final class VirtualDisk: Sendable {
     }
 
     static func resolved(_ image: DiskImage) -> DiskImage {
-        DiskImage(path: HostFiles.resolved(image.path) ?? HostFiles.absolute(image.path), format: image.format)
+        image.at(HostFiles.resolved(image.path) ?? HostFiles.absolute(image.path))
     }
 
     private static func openForWriting(_ image: DiskImage) throws -> PosixFile {
@@ -91,7 +91,7 @@ public final class VirtualDisk: Sendable {
                     + "make the folder writable or copy the image elsewhere", blame: .host)
         }
         try ImageLock.take(file, .readWrite)
-        if image.format == .vdi { try ImageLock.refuseVirtualBox(file) }
+        if KnownFormat.of(image.format)?.isVirtualBox == true { try ImageLock.refuseVirtualBox(file) }
         try RedoLog.recover(file)
         return file
     }
@@ -100,6 +100,11 @@ public final class VirtualDisk: Sendable {
         let path = image.path
         let log = RedoLog.path(of: path)
         if HostFiles.exists(log), let writable = try? openForWriting(image) { withExtendedLifetime(writable) {} }
+        return try openToRead(path)
+    }
+
+    /// Opens a file as its committed log says it is, and changes neither.
+    static func openToRead(_ path: HostPath) throws -> any ImageFile {
         let file = try PosixFile(path, O_RDONLY)
         try ImageLock.take(file, .readOnly)
         guard let (logFile, contents) = try RedoLog.find(for: file) else { return file }
@@ -121,7 +126,7 @@ public final class VirtualDisk: Sendable {
         let file = try PosixFile(image.path, O_RDWR)
         try ImageLock.take(file, .readWrite)
         let applied = try RedoLog.recover(file)
-        if image.format == .vdi, let layout = try? VDILayout(file) { try cut(file, to: layout) }
+        if let layout = try? layout(image, file) { try cut(file, to: layout) }
         return applied
     }
 
@@ -224,12 +229,13 @@ extension VirtualDisk {
     func readBase(_ layout: any ImageLayout, _ offset: Int64, _ buffer: UnsafeMutableRawBufferPointer) throws {
         var done = 0
         while done < buffer.count {
-            let (place, count) = layout.locate(offset + Int64(done))
+            let (source, count) = try source(layout, offset + Int64(done))
             let part = UnsafeMutableRawBufferPointer(
                 rebasing: buffer[done..<min(buffer.count, done + Int(clamping: count))])
-            switch place {
-            case .file(let start): try file.read(at: start, into: part)
-            case .zero: part.initializeMemory(as: UInt8.self, repeating: 0)
+            if let source {
+                try source.file.read(at: source.place, into: part)
+            } else {
+                part.initializeMemory(as: UInt8.self, repeating: 0)
             }
             done += part.count
         }
