@@ -53,4 +53,26 @@ import Testing
         #expect(answer.status == 2)
         #expect(answer.errors.contains("did you mean 'direct'"))
     }
+
+    @Test func `layers are made, shown as a tree, and read by --layer`() async throws {
+        let folder = HostPath("/tmp/anyvisor-layer-test-\(ProcessIdentity(pid: 1)?.startTicks ?? 0)")
+        try HostFiles.makeDirectories(folder.appending("Snapshots"))
+        defer { try? HostFiles.removeTree(folder) }
+        let (base, layer) = (folder.appending("base.vdi"), folder.appending("Snapshots/one.vdi"))
+        let word = folder.appending("word")
+        #expect(try await run("disk", "create", base.string, "--size", "8MiB", "--filesystem", "ext4").status == 0)
+        #expect(try await run("disk", "create", layer.string, "--parent", base.string).status == 0)
+        try HostFiles.write(Array("upper".utf8), to: word)
+        #expect(try await run("disk", "put", layer.string, word.string, "/word", "--disk", "direct").status == 0)
+        let info = try await run("disk", "info", base.string, "--disk", "direct")
+        #expect(info.output.contains("base.vdi *") && info.output.contains("└─ Snapshots/one.vdi"), "\(info)")
+        let cat = try await run("disk", "cat", base.string, "/word", "--layer", "one.vdi", "--disk", "direct")
+        #expect(cat.output == "upper")
+        #expect(try await run("disk", "cat", base.string, "/word", "--disk", "direct").status != 0)
+        let refused = try await run("disk", "put", base.string, word.string, "/word", "--disk", "direct")
+        #expect(refused.status == 2 && refused.errors.contains("Snapshots/one.vdi"), "\(refused)")
+        let raw = folder.appending("one.raw")
+        #expect(try await run("disk", "export", base.string, raw.string, "--layer", "one.vdi").status == 0)
+        #expect(HostFiles.size(raw) == 8 << 20)
+    }
 }

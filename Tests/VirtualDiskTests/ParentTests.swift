@@ -47,7 +47,7 @@ import Testing
         let error = #expect(throws: BackendError.self) { try VirtualDisk.open(layer, .readOnly) }
         #expect(error?.code == .notFound)
         let links = try #require(try VDILayout.links(of: PosixFile(base.path, O_RDONLY)))
-        for part in ["\(links.uuid)", scratch.path("vm").string, "layer.vdi", "--parents"] {
+        for part in ["\(links.uuid)", scratch.path("vm").string, "layer.vdi", "--parent-folder"] {
             #expect(error?.message.contains(part) == true, "\(part) is not in: \(error?.message ?? "")")
         }
         layer.parentFolders = [scratch.path("elsewhere")]
@@ -111,7 +111,7 @@ import Testing
         let scratch = try Scratch(inMemory: true)
         let (base, layer) = try pair(scratch, "vm/base.vdi", "vm/Snapshots/layer.vdi")
         let error = #expect(throws: BackendError.self) { try VirtualDisk.open(base, .readWrite) }
-        #expect(error?.code == .inUse)
+        #expect(error?.code == .invalidState)
         #expect(error?.message.contains("Snapshots/layer.vdi") == true)
         #expect(try firstByte(base) == 7)
         try committing(layer, 9)
@@ -176,5 +176,30 @@ import Testing
         }
         #expect(error?.code == .unsupported)
         #expect(scratch.names() == ["base.vdi", "layer.vdi"])
+    }
+
+    @Test func `the tree shows every layer around an image, and each is found by its name, file and uuid`() throws {
+        let scratch = try Scratch(inMemory: true)
+        let (base, layer) = try pair(scratch, "vm/base.vdi", "vm/Snapshots/a.vdi")
+        let other = try scratch.smallVDI(Self.size, "vm/Snapshots/b.vdi", over: base)
+        let top = try scratch.smallVDI(Self.size, "vm/Snapshots/c.vdi", over: other)
+        let stranger = try scratch.smallVDI(Self.size, "vm/stranger.vdi")
+        func text(_ tree: LayerTree) -> String {
+            let children = tree.children.map { text($0) }.joined(separator: " ")
+            return tree.path.name + (tree.isImage ? "*" : "") + (children.isEmpty ? "" : "(\(children))")
+        }
+        let trees = try [base, layer, top].map { try text(VirtualDisk.open($0, .readOnly).tree()) }
+        #expect(
+            trees == [
+                "base.vdi*(a.vdi b.vdi(c.vdi))", "base.vdi(a.vdi* b.vdi(c.vdi))", "base.vdi(a.vdi b.vdi(c.vdi*))",
+            ])
+        let uuid = try #require(try VDILayout.links(of: PosixFile(top.path, O_RDONLY))).uuid
+        for name in ["c.vdi", top.path.string, "{\(uuid)}"] {
+            #expect(try VirtualDisk.layer(name, of: layer).path == top.path)
+        }
+        var error = #expect(throws: BackendError.self) { try VirtualDisk.layer("d.vdi", of: base) }
+        #expect(error?.code == .notFound)
+        error = #expect(throws: BackendError.self) { try VirtualDisk.layer(stranger.path.string, of: base) }
+        #expect(error?.code == .invalidArgument)
     }
 }

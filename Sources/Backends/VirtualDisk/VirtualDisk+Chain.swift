@@ -67,7 +67,7 @@ extension VirtualDisk {
             .notFound, "disk.open",
             "the parent \(link.uuid) of the snapshot layer \(child) is in none of the folders "
                 + search.folders.map(\.string).joined(separator: ", ")
-                + "; bring it there, or name its folder with --parents", blame: .disk)
+                + "; bring it there, or name its folder with --parent-folder", blame: .disk)
     }
 
     private static func damaged(_ what: String) -> BackendError {
@@ -76,12 +76,12 @@ extension VirtualDisk {
 
     /// A layer must stay as it is while others are made on it.
     ///
-    /// - Throws: `inUse` that names one of them.
+    /// - Throws: `invalidState` that names one of them.
     static func refuseParent(_ image: DiskImage, _ layout: any ImageLayout) throws {
         guard let links = layout.links else { return }
         guard let child = LayerSearch(around: image).children(of: links.uuid).first else { return }
         throw BackendError(
-            .inUse, "disk.open",
+            .invalidState, "disk.open",
             "\(image.path) is the parent of the snapshot layer \(child.path), which a change of it would destroy; "
                 + "write to the layer, or to a copy of the image in a folder of its own", blame: .caller)
     }

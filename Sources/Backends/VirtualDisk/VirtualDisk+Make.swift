@@ -77,11 +77,13 @@ extension VirtualDisk {
     /// Makes a new image of a raw file's content; what is zero takes no room.
     ///
     /// - Throws: `alreadyExists`, `notFound`, `noSpace`, `inUse`, `invalidArgument` when its size is no multiple of 512.
-    public static func importRaw(_ source: HostPath, as image: DiskImage, progress: ProgressSink = .none) throws {
+    public static func importRaw(
+        _ source: HostPath, as image: DiskImage, fixed: Bool = false, progress: ProgressSink = .none
+    ) throws {
         let disk = try VirtualDisk.open(DiskImage(path: source, format: .raw), .readOnly)
         try makeWhole(image.path) { path in
             let draft = image.at(path)
-            try write(draft, NewImage(size: disk.content.size))
+            try write(draft, NewImage(size: disk.content.size, fixed: fixed))
             let transaction = try VirtualDisk.open(draft, .readWrite).begin()
             try disk.copyData(progress, to: transaction.writeFresh(at:from:))
             try transaction.commit()

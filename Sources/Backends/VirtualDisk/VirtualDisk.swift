@@ -32,8 +32,8 @@ public final class VirtualDisk: Sendable {
 
     /// Opens an image, with all the layers that it was made on.
     ///
-    /// - Throws: `notFound` also for a parent, `permissionDenied`, `inUse` also for writing to another layer's parent, `corrupt`
-    ///   also for layers that do not fit, `unsupported` for a format that is not known here.
+    /// - Throws: `notFound` also for a parent, `permissionDenied`, `inUse`, `invalidState` for writing to another layer's parent,
+    ///   `corrupt` also for layers that do not fit, `unsupported` for a format that is not known here.
     public static func open(_ image: DiskImage, _ mode: AccessMode) throws -> VirtualDisk {
         _ = try KnownFormat.readable(image)
         let image = resolved(image)

@@ -22,15 +22,12 @@ struct DiskOptions: ParsableArguments {
     var disk: String?
     @Option(help: "Volume: `whole`, `p1`, `p2` …; needed when the disk has several file systems.")
     var volume: String?
-    @Option(help: "Image format; told from the file's name and header when it is left out.")
-    var format: String?
+    @OptionGroup var source: ImageOptions
     @Flag(help: "Print JSON.")
     var json = false
 
-    /// The image with its format, given or told from the name and header.
-    func image(_ path: String) throws -> DiskImage {
-        try ImageName.resolve(path, format: format)
-    }
+    /// The image that is meant.
+    func image(_ path: String) throws -> DiskImage { try source.image(path) }
 
     /// Opens the image with the chain, runs the body and closes; the body commits itself.
     func withSession<Value: Sendable>(

@@ -2,33 +2,6 @@ import Abstractions
 import ArgumentParser
 import Host
 
-/// `anyvisor disk info IMAGE`.
-struct DiskInfo: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "info", abstract: "Shows an image's format and volumes.",
-        discussion: "Example: anyvisor disk info machine.vdi")
-    @Argument(help: "The disk image.") var image: String
-    @OptionGroup var options: DiskOptions
-
-    private struct Answer: Encodable {
-        var path: HostPath
-        var format: ImageFormat
-        var volumes: [Volume]
-    }
-
-    func run() async throws {
-        let named = try options.image(image)
-        let volumes = try await options.withSession(image, .readOnly) { try await $0.volumes() }
-        if options.json { return try Terminal.json(Answer(path: named.path, format: named.format, volumes: volumes)) }
-        Terminal.say("\(named.path): \(named.format)")
-        let rows = volumes.map {
-            ["\($0.id)", $0.fileSystem ?? "-", "\($0.size)", "\($0.offset.bytes)", $0.label ?? "-", $0.name ?? "-"]
-        }
-        Terminal.table([["volume", "type", "size", "offset", "label", "name"]] + rows)
-        if let warning = volumes.lazy.compactMap(\.warning).first { Terminal.talk("warning: \(warning)") }
-    }
-}
-
 /// `anyvisor disk ls IMAGE [GUESTPATH]`.
 struct DiskList: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,0 +1,22 @@
+import Abstractions
+import ArgumentParser
+import Host
+import VirtualDisk
+
+/// The options that say which image is meant.
+struct ImageOptions: ParsableArguments {
+    @Option(help: "Image format; told from the file's name and header when it is left out.")
+    var format: String?
+    @Option(help: "Open this snapshot layer of the image instead: a file, its name, or its uuid.")
+    var layer: String?
+    @Option(help: "One more folder in which the parents of a snapshot layer are searched; may be given several times.")
+    var parentFolder: [String] = []
+
+    /// The image, or its layer, with its format, given or told from the name and header.
+    func image(_ path: String) throws -> DiskImage {
+        var image = try ImageName.resolve(path, format: format)
+        if !parentFolder.isEmpty { image.parentFolders = parentFolder.map { HostFiles.absolute(HostPath($0)) } }
+        guard let layer else { return image }
+        return try VirtualDisk.layer(layer, of: image)
+    }
+}
