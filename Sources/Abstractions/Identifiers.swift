@@ -125,6 +125,10 @@ public struct ImageFormat: StringIdentifier {
     public static let vhd: ImageFormat = "vhd"
     /// QEMU's copy on write image.
     public static let qcow2: ImageFormat = "qcow2"
+    /// VMware's disk image.
+    public static let vmdk: ImageFormat = "vmdk"
+    /// Hyper-V's newer disk image.
+    public static let vhdx: ImageFormat = "vhdx"
     /// A plain folder that plays a disk (example plugins).
     public static let folder: ImageFormat = "folder"
     /// The in-memory disk of the reference fake: a small text file with a tree in it.

@@ -36,6 +36,10 @@ enum Fixtures {
         Image(
             name: "chain-layer2.vdi", sha256: "43ad0a3608e82ac978f08bd438c21fa2725c7756572c243627e854783c0f1ac8",
             parents: ["chain-base.vdi", "chain-layer1.vdi"]),
+        Image(name: "sparse.vmdk", sha256: base), Image(name: "flat.vmdk", sha256: base, parents: ["flat-flat.vmdk"]),
+        Image(
+            name: "diff.vmdk", sha256: "46bf8a1936eba2e99805847de95dcbddc81cf9a6a182a64c615cbbea0eaff383",
+            parents: ["sparse.vmdk"]),
     ]
 
     static func image(_ name: String) -> Image { images.first { $0.name == name } ?? Image(name: name, sha256: "") }

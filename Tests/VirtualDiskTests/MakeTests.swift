@@ -49,7 +49,7 @@ import Testing
         }
         #expect(error?.code == .invalidArgument)
         error = #expect(throws: BackendError.self) {
-            try VirtualDisk.create(DiskImage(path: scratch.path("new"), format: .qcow2), size: .mib(1))
+            try VirtualDisk.create(DiskImage(path: scratch.path("new"), format: .vhdx), size: .mib(1))
         }
         #expect(error?.code == .unsupported)
         #expect(scratch.names() == ["disk.raw", "odd"])
@@ -71,9 +71,9 @@ import Testing
         #expect(try VirtualDisk.detectFormat(scratch.vdi(1 << 20, "unnamed").path) == .vdi)
         let vmdk = scratch.path("disk.vmdk")
         _ = try await Tool.check("qemu-img", ["create", "-q", "-f", "vmdk", vmdk.string, "1M"])
-        #expect(try VirtualDisk.detectFormat(vmdk) == ImageFormat("vmdk"))
+        #expect(try VirtualDisk.detectFormat(vmdk) == .vmdk)
         let error = #expect(throws: BackendError.self) {
-            try VirtualDisk.open(DiskImage(path: vmdk, format: "vmdk"), .readOnly)
+            try VirtualDisk.open(DiskImage(path: vmdk, format: "vmdx"), .readOnly)
         }
         #expect(error?.code == .unsupported)
     }

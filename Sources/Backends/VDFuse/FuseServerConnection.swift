@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import Host
 
 #if canImport(Glibc)
@@ -35,7 +36,7 @@ final class FuseServerConnection {
             [
                 FuseServer.flag, "\(getpid())", image.path.string, image.format.rawValue, mode.rawValue, folder.string,
             ] + (image.parentFolders ?? []).map(\.string)
-        process = try TetheredProcess("the FUSE server", program, arguments, input: ends[1])
+        process = try TetheredProcess("the FUSE server", program, arguments, input: ends[1], operation: "vdfuse")
         started(process)
         close(ends[1])
         ends[1] = -1

@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import CFuse3
 import CHost
 import Host
@@ -147,7 +148,8 @@ final class MountedVolume {
         let options = mode == .readOnly ? "ro,fakeroot" : "rw,fakeroot,big_writes"
         let process = try TetheredProcess(
             "fuse2fs", program,
-            [TetheredProcess.flag, "\(getpid())", fuse2fs.string, "-f", "-o", options, source.string, point.string])
+            [VDFuseHelper.tether, "\(getpid())", fuse2fs.string, "-f", "-o", options, source.string, point.string],
+            operation: "vdfuse")
         started(process)
         let ready = eventually(within: .seconds(20)) {
             process.exit != nil || !MountTable.mounts(below: point).isEmpty

@@ -7,13 +7,15 @@ import CHost
 
 /// The other roles of the plugin's program; its `main.swift` asks here first.
 public enum VDFuseHelper {
+    static let tether = "--tether"
+
     /// Becomes the FUSE server, or a program on a tether, when the command line says so; otherwise returns.
     public static func runIfAsked(_ arguments: [String] = CommandLine.arguments) {
         guard arguments.count > 1 else { return }
         let rest = Array(arguments.dropFirst(2))
         switch arguments[1] {
         case FuseServer.flag: FuseServer.run(rest)
-        case TetheredProcess.flag: runTethered(rest)
+        case tether: runTethered(rest)
         default: return
         }
     }

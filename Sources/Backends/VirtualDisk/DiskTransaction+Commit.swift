@@ -33,7 +33,8 @@ extension DiskTransaction {
         try reserve(extents)
         if state.hasFresh || state.layout.fileLength > old.fileLength { try disk.file.sync() }
         let contents = RedoLog.Contents(
-            lengthBefore: old.fileLength, lengthAfter: state.layout.fileLength, mark: old.mark, extents: extents)
+            lengthBefore: old.fileLength, lengthAfter: state.layout.fileLength, mark: try mark(&state, old),
+            extents: extents)
         try RedoLog.seal(draft, contents, indexOffset: end)
         let target = RedoLog.path(of: disk.file.path)
         try disk.folder.rename(draft.path, to: target)
@@ -49,6 +50,14 @@ extension DiskTransaction {
             throw error
         }
         try disk.replaceContent(self, contents, draft, state.layout)
+    }
+
+    /// The image's mark; when it lies in the content, only if it is still there afterwards.
+    private func mark(_ state: inout State, _ old: any ImageLayout) throws -> ImageMark? {
+        guard let mark = old.mark, old is ForeignLayout else { return old.mark }
+        var bytes = mark.bytes
+        try bytes.withUnsafeMutableBytes { try read(&state, mark.offset, $0) }
+        return bytes == mark.bytes ? mark : nil
     }
 
     /// Takes back what the transaction did to the files.
@@ -103,6 +112,7 @@ extension DiskTransaction {
             open = (extent.offset, extent.offset + extent.length)
         }
         if let range = open { try disk.file.reserve(at: range.start, count: range.end - range.start) }
+        try disk.file.finishReserving()
     }
 
     private func metadataChanges(_ new: any ImageLayout, _ old: any ImageLayout) -> [(offset: Int64, bytes: [UInt8])] {

@@ -166,7 +166,7 @@ public final class DiskTransaction: BlockDevice {
         try disk.readBase(state.layout, offset, buffer)
     }
 
-    private func read(_ state: inout State, _ offset: Int64, _ buffer: UnsafeMutableRawBufferPointer) throws {
+    func read(_ state: inout State, _ offset: Int64, _ buffer: UnsafeMutableRawBufferPointer) throws {
         guard !state.pages.isEmpty else { return try readBase(&state, offset, buffer) }
         // A run is bytes that lie together: in neighbouring slots, or (slot nil) in the image.
         var run: (slot: Int?, inside: Int, range: Range<Int>)?

@@ -21,6 +21,8 @@ protocol ImageFile: AnyObject, Sendable {
     func hole(at offset: Int64, count: Int64) throws -> Int64
     /// Makes sure that a later write to the range cannot fail for want of space.
     func reserve(at offset: Int64, count: Int64) throws
+    /// Follows the last `reserve` of a commit.
+    func finishReserving() throws
     /// Sets the length.
     func truncate(to length: Int64) throws
     /// Makes all writes durable. The first failure is final: the host may forget it and say success the next time.
@@ -29,6 +31,7 @@ protocol ImageFile: AnyObject, Sendable {
 
 extension ImageFile {
     func hole(at offset: Int64, count: Int64) throws -> Int64 { 0 }
+    func finishReserving() throws {}
 
     func bytes(at offset: Int64, count: Int) throws -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)

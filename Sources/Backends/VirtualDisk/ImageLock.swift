@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import CHost
 import Host
 
@@ -14,7 +15,8 @@ import Host
 /// that no writer, QEMU's or ours, starts beside it.
 enum ImageLock {
     private static let qemuWriteByte: off_t = 101
-    private static let readerBytes: [off_t] = [100, 201, 203, 300]
+    private static let ourByte: off_t = 300
+    private static let readerBytes: [off_t] = [100, 201, 203, ourByte]
     private static let setLock: Int32 = 37
     private static let getLock: Int32 = 36
 
@@ -31,6 +33,22 @@ enum ImageLock {
                 guard set(file, F_RDLCK, byte, 1) else { throw refusal(file) }
             }
             guard isFree(file, F_WRLCK, qemuWriteByte, 1) else { throw held(file) }
+        }
+    }
+
+    /// Takes the lock of a file that a QEMU of ours will open, which then takes QEMU's own ones: byte 300 alone is ours.
+    ///
+    /// - Throws: `inUse`.
+    static func takeBesideQEMU(_ file: PosixFile, _ mode: AccessMode) throws {
+        guard set(file, mode == .readWrite ? F_WRLCK : F_RDLCK, ourByte, 1) else { throw refusal(file) }
+        // A writer is alone; a reader minds only writers.
+        let (first, count): (off_t, off_t) = mode == .readWrite ? (100, 104) : (qemuWriteByte, 1)
+        func isLeftAlone() -> Bool { isFree(file, F_WRLCK, first, count) }
+        if isLeftAlone() { return }
+        let problem = held(file)
+        // One that was ours dies with its user, but a moment later.
+        guard problem.message.contains("(qemu-nbd)"), eventually(within: .seconds(2), isLeftAlone) else {
+            throw problem
         }
     }
 

@@ -16,6 +16,8 @@ struct KnownFormat: Sendable {
     var make: (@Sendable (any ImageFile, NewImage) throws -> Void)?
     /// Whether VirtualBox writes it: it takes no lock.
     var isVirtualBox = false
+    /// Whether QEMU reads and writes it for us: the layout is then that of the content.
+    var isForeign = false
 
     /// Every format, each once.
     static let all: [KnownFormat] = [
@@ -27,11 +29,16 @@ struct KnownFormat: Sendable {
             layout: { try VDILayout($0) }, links: { try VDILayout.links(of: $0) }, make: VDILayout.make,
             isVirtualBox: true),
         KnownFormat(format: .vhd, extensions: ["vhd", "avhd"], marks: [(0, Array("conectix".utf8))]),
-        KnownFormat(format: .qcow2, extensions: ["qcow2"], marks: [(0, [0x51, 0x46, 0x49, 0xfb])]),
         KnownFormat(
-            format: "vmdk", extensions: ["vmdk"],
-            marks: [(0, Array("KDMV".utf8)), (0, Array("# Disk DescriptorFile".utf8))]),
-        KnownFormat(format: "vhdx", extensions: ["vhdx"], marks: [(0, Array("vhdxfile".utf8))]),
+            format: .qcow2, extensions: ["qcow2"], marks: [(0, [0x51, 0x46, 0x49, 0xfb])], layout: ForeignLayout.init,
+            make: { file, new in try ForeignTool.makeQCOW2(file.path, size: new.size, parent: nil) }, isForeign: true),
+        KnownFormat(
+            format: .vmdk, extensions: ["vmdk"],
+            marks: [(0, Array("KDMV".utf8)), (0, Array("# Disk DescriptorFile".utf8))], layout: ForeignLayout.init,
+            isVirtualBox: true, isForeign: true),
+        KnownFormat(
+            format: .vhdx, extensions: ["vhdx"], marks: [(0, Array("vhdxfile".utf8))], layout: ForeignLayout.init,
+            isForeign: true),
         KnownFormat(format: .memory, marks: [(0, Array("anyvisor-memory-disk".utf8))]),
     ]
 

@@ -60,16 +60,23 @@ extension RedoLog {
 
     /// Removes logs in the making; nobody alive may own one.
     static func removeDrafts(of image: HostPath) throws {
+        for path in drafts(of: image) {
+            guard unlink(path.string) == 0 || errno == ENOENT else {
+                throw hostError("disk.recover", "cannot remove \(path)")
+            }
+        }
+    }
+
+    /// The logs in the making beside an image.
+    static func drafts(of image: HostPath) -> [HostPath] {
         let prefix = image.name + ".redo."
-        for name in HostFiles.names(in: image.parent) where name.hasPrefix(prefix) {
+        return HostFiles.names(in: image.parent).filter { $0.hasPrefix(prefix) }.compactMap { name in
             let parts = name.dropFirst(prefix.count).split(separator: "-")
             let path = image.parent.appending(name)
             guard parts.count == 3, parts.dropFirst().allSatisfy({ UInt64($0) != nil }),
                 let file = try? PosixFile(path, O_RDONLY | O_NOFOLLOW), (try? isOurs(file)) == true
-            else { continue }
-            guard unlink(path.string) == 0 || errno == ENOENT else {
-                throw hostError("disk.recover", "cannot remove \(path)")
-            }
+            else { return nil }
+            return path
         }
     }
 

@@ -22,6 +22,7 @@ extension VirtualDisk {
     /// - Throws: `alreadyExists`, what `open` says of the image, `invalidArgument` for one of another format or without a uuid,
     ///   and for a size below its own; `unsupported` for a format without layers.
     public static func create(_ layer: DiskImage, over image: DiskImage, size: ByteCount? = nil) throws {
+        if layer.format == .qcow2 { return try createQCOW2(layer, over: image, size) }
         guard KnownFormat.of(layer.format)?.links != nil else {
             throw BackendError(
                 .unsupported, "disk.create",
@@ -43,6 +44,18 @@ extension VirtualDisk {
         try makeWhole(layer.path) { draft in
             try write(layer.at(draft), NewImage(size: size, parent: (links, parent.image.path)))
         }
+    }
+
+    /// A qcow2 image may lie over an image of any format that QEMU reads; the parent is opened by us alone, for its size.
+    private static func createQCOW2(_ layer: DiskImage, over image: DiskImage, _ size: ByteCount?) throws {
+        let parent = try VirtualDisk.open(image, .readOnly)
+        let bytes = size?.bytes ?? parent.content.size
+        guard bytes >= parent.content.size else {
+            throw BackendError(
+                .invalidArgument, "disk.create",
+                "a layer of \(bytes) bytes is smaller than its parent of \(parent.content.size)", blame: .caller)
+        }
+        try makeWhole(layer.path) { try ForeignTool.makeQCOW2($0, size: bytes, parent: parent.image) }
     }
 
     private static func write(_ image: DiskImage, _ new: NewImage) throws {

@@ -35,7 +35,8 @@ public final class VirtualDisk: Sendable {
     /// - Throws: `notFound` also for a parent, `permissionDenied`, `inUse`, `invalidState` for writing to another layer's parent,
     ///   `corrupt` also for layers that do not fit, `unsupported` for a format that is not known here.
     public static func open(_ image: DiskImage, _ mode: AccessMode) throws -> VirtualDisk {
-        _ = try KnownFormat.readable(image)
+        let known = try KnownFormat.readable(image)
+        if known.isForeign { return try ForeignImage.open(resolved(image), mode) }
         let image = resolved(image)
         switch mode {
         case .readWrite: return try VirtualDisk(image, mode, try openForWriting(image))
@@ -123,6 +124,7 @@ public final class VirtualDisk: Sendable {
             try RedoLog.removeDrafts(of: image.path)
             return false
         }
+        if KnownFormat.of(image.format)?.isForeign == true { return try ForeignImage.recover(image) }
         let file = try PosixFile(image.path, O_RDWR)
         try ImageLock.take(file, .readWrite)
         let applied = try RedoLog.recover(file)

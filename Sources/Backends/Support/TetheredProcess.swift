@@ -1,5 +1,4 @@
 import Abstractions
-import BackendSupport
 import Host
 import Synchronization
 
@@ -11,7 +10,7 @@ import Synchronization
 ///
 /// The kernel's parent-death signal belongs to the thread that started the child: so a thread of its own starts it, waits for
 /// it, and does nothing else. Killing this process ends that thread at once, even while another one hangs in the child's mount.
-final class TetheredProcess: Sendable {
+public final class TetheredProcess: Sendable {
     private struct State {
         var pid: Int32 = 0
         var exit: ProcessExit?
@@ -20,14 +19,19 @@ final class TetheredProcess: Sendable {
     }
     private let state = Mutex(State())
     private let name: String
+    private let operation: String
 
-    static let flag = "--tether"
-
-    /// Starts the program, which must set the signal itself (`FuseServer`), or be started by `tether`.
+    /// Starts the program, which must ask for the signal itself, or be started by one that does (`setpriv --pdeathsig`).
     ///
+    /// - Parameters:
+    ///   - name: for messages: "the FUSE server".
+    ///   - operation: of the errors.
     /// - Throws: what the host says.
-    init(_ name: String, _ program: HostPath, _ arguments: [String], input: Int32? = nil) throws {
+    public init(
+        _ name: String, _ program: HostPath, _ arguments: [String], input: Int32? = nil, operation: String
+    ) throws {
         self.name = name
+        self.operation = operation
         let started = Handover<Result<Int32, any Error>>()
         startThread { [self] in live(program, arguments, input, started) }
         let pid = try started.take().get()
@@ -78,35 +82,35 @@ final class TetheredProcess: Sendable {
     }
 
     /// How it ended; nil while it runs.
-    var exit: ProcessExit? { state.withLock { $0.exit } }
+    public var exit: ProcessExit? { state.withLock { $0.exit } }
 
     /// The end of its standard error.
-    var errors: String { String(decoding: state.withLock { $0.errors }, as: UTF8.self) }
+    public var errors: String { String(decoding: state.withLock { $0.errors }, as: UTF8.self) }
 
     /// Kills it and its children, stopped ones too.
-    func kill() {
+    public func kill() {
         let pid = state.withLock { $0.exit == nil ? $0.pid : 0 }
         if pid > 0 { Glibc.kill(-pid, SIGKILL) }
     }
 
     /// Blocks until it has ended; false when that takes longer.
-    func waitForEnd(_ limit: Duration) -> Bool {
+    public func waitForEnd(_ limit: Duration) -> Bool {
         eventually(within: limit) { exit != nil }
     }
 
     /// What to tell about a process that should still run; nil when it does.
-    var death: BackendError? {
+    public var death: BackendError? {
         guard let exit else { return nil }
         let wasStopped = state.withLock { $0.wasStopped }
         return BackendError(
-            .crashed, "vdfuse", "\(name) \(wasStopped ? "was stopped, and therefore killed" : "died (\(exit))")",
+            .crashed, operation, "\(name) \(wasStopped ? "was stopped, and therefore killed" : "died (\(exit))")",
             retry: .reopen,
             evidence: errors.isEmpty ? [:] : ["stderr": errors])
     }
 }
 
 /// Asks every few milliseconds until the answer is yes; false when that takes longer. Blocks its thread.
-func eventually(within limit: Duration, _ condition: () -> Bool) -> Bool {
+public func eventually(within limit: Duration, _ condition: () -> Bool) -> Bool {
     let end = ContinuousClock.now + limit
     while !condition() {
         if ContinuousClock.now >= end { return false }
@@ -133,7 +137,7 @@ private final class Handover<Value: Sendable>: @unchecked Sendable {
 
     func take() throws -> Value {
         while sem_wait(semaphore) != 0 && errno == EINTR {}
-        guard let value else { throw BackendError(.internal, "vdfuse", "a thread ended without an answer") }
+        guard let value else { throw BackendError(.internal, "process.start", "a thread ended without an answer") }
         return value
     }
 

@@ -1,0 +1,39 @@
+import Abstractions
+import BackendSupport
+import Host
+
+/// Runs of `qemu-img` on an image that nobody has open.
+enum ForeignTool {
+    /// Gives back clusters that a crash has lost; formats that lose none are left alone.
+    ///
+    /// - Throws: `corrupt` when more is wrong than lost clusters.
+    static func repairLeaks(_ plan: ForeignPlan) throws {
+        guard plan.node.driver == "qcow2" else { return }
+        var alone = plan.node
+        alone.backing = []
+        try run(["check", "-q", "-r", "leaks", "json:" + alone.json(readOnly: false)], on: plan.path)
+    }
+
+    /// Makes an empty qcow2 image, over a parent that is not opened for it.
+    static func makeQCOW2(_ path: HostPath, size: Int64, parent: DiskImage?) throws {
+        // A parent in the same folder is named without it, so that the two can be moved together.
+        let name = parent.map { $0.path.parent == path.parent ? $0.path.name : $0.path.string }
+        let backing = parent.flatMap { parent in name.map { ["-u", "-F", driver(parent.format), "-b", $0] } } ?? []
+        try run(["create", "-q", "-f", "qcow2"] + backing + [path.string, "\(size)"], on: path)
+    }
+
+    /// QEMU's name for a format.
+    static func driver(_ format: ImageFormat) -> String { format == .vhd ? "vpc" : format.rawValue }
+
+    private static func run(_ arguments: [String], on path: HostPath) throws {
+        let program = try ForeignServer.program("qemu-img", package: "qemu-utils")
+        let tether = try ForeignServer.program("setpriv", package: "util-linux")
+        let process = try TetheredProcess(
+            "qemu-img", tether, ["--pdeathsig", "KILL", program.string] + arguments, operation: "disk.qemu-img")
+        guard process.waitForEnd(.seconds(600)) else {
+            process.kill()
+            throw BackendError(.timeout, "disk.qemu-img", "qemu-img does not come to an end with \(path)")
+        }
+        guard process.exit == .exited(0) else { throw ForeignServer.refusal(process.errors, path) }
+    }
+}
