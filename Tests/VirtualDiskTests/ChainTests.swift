@@ -77,6 +77,38 @@ import Testing
         }
     }
 
+    /// Takes single sectors out of a VHD's blocks: they are the parent's then, or zero.
+    private func clearSectors(_ image: DiskImage, _ kind: TestImage, _ model: inout [UInt8], _ random: inout SplitMix)
+        throws
+    {
+        let layout = try #require(try VirtualDisk.open(image, .readOnly).layout as? VHDLayout)
+        var bytes = try HostFiles.read(image.path)
+        for (block, entry) in layout.table.enumerated() where entry != VHDLayout.unused {
+            for sector in 0..<128 where Int.random(in: 0..<3, using: &random) == 0 {
+                bytes[Int(entry) * 512 + sector / 8] &= ~(0x80 >> UInt8(sector % 8))
+                let range = block << 16 + sector * 512..<block << 16 + sector * 512 + 512
+                model.replaceSubrange(range, with: kind.content(model.count)[range])
+            }
+        }
+        try HostFiles.write(bytes, to: image.path)
+    }
+
+    @Test(arguments: [TestImage.vhd, .vhdLayer])
+    func `sectors whose bit is not set are the parent's, or zero, until they are written`(_ kind: TestImage) throws {
+        let seed = UInt64.random(in: 0...UInt64.max)
+        var random = SplitMix(state: seed)
+        let scratch = try Scratch(inMemory: true)
+        let size = 256 << 10
+        let image = try kind.make(scratch, Int64(size))
+        var model = kind.content(size)
+        for _ in 0..<6 {
+            try change(image, &model, &random)
+            try clearSectors(image, kind, &model, &random)
+            let isRight = try VirtualDisk.open(image, .readOnly).content.bytes(at: 0, count: model.count) == model
+            #expect(isRight, "seed \(seed)")
+        }
+    }
+
     @Test func `the parent's content and zero are never taken for each other`() throws {
         let scratch = try Scratch(inMemory: true)
         let base = try scratch.smallVDI(192 << 10, "base.vdi")

@@ -40,6 +40,10 @@ enum Fixtures {
         Image(
             name: "diff.vmdk", sha256: "46bf8a1936eba2e99805847de95dcbddc81cf9a6a182a64c615cbbea0eaff383",
             parents: ["sparse.vmdk"]),
+        Image(name: "dynamic.vhd", sha256: base),
+        Image(
+            name: "diff.vhd", sha256: "f548704adef42460b02de060f0c4cefa7ef590fcab366ac846858e1c88d8cdce",
+            parents: ["dynamic.vhd"]),
     ]
 
     static func image(_ name: String) -> Image { images.first { $0.name == name } ?? Image(name: name, sha256: "") }

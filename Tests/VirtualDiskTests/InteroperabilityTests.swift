@@ -114,6 +114,55 @@ import Testing
         _ = try VirtualDisk.open(image, .readWrite)
     }
 
+    @Test(arguments: [false, true])
+    func `qemu-img reads the VHD that we wrote`(_ fixed: Bool) async throws {
+        let scratch = try Scratch()
+        let image = DiskImage(path: scratch.path("ours.vhd"), format: .vhd)
+        try VirtualDisk.create(image, size: ByteCount(19 << 20 + 512), fixed: fixed)
+        do {
+            let disk = try VirtualDisk.open(image, .readWrite)
+            for index in [9, 2, 18, 3] as [Int64] {
+                let transaction = try disk.begin()
+                try transaction.write(at: index << 20 + 4_321, bytes: pattern(700_000, seed: UInt8(index)))
+                try transaction.commit()
+            }
+        }
+        try VirtualDisk.open(image, .readOnly).export(to: scratch.path("ours.raw"))
+        let theirs = scratch.path("theirs.raw")
+        for source in [
+            ["-f", "vpc", image.path.string],
+            ["--image-opts", "driver=vpc,force_size_calc=current_size,file.filename=\(image.path)"],
+        ] {
+            _ = try await Tool.check("qemu-img", ["convert", "-O", "raw"] + source + [theirs.string])
+            #expect(try await sha256(scratch.path("ours.raw")) == sha256(theirs))
+        }
+    }
+
+    @Test(arguments: ["dynamic", "fixed"])
+    func `we read and change the VHD that qemu-img wrote`(_ kind: String) async throws {
+        let scratch = try Scratch()
+        let source = scratch.path("source.raw")
+        var content = pattern(2 << 20, seed: 1) + [UInt8](repeating: 0, count: 5 << 20) + pattern(1 << 20, seed: 2)
+        try HostFiles.write(content, to: source)
+        let image = DiskImage(path: scratch.path("theirs.vhd"), format: .vhd)
+        _ = try await Tool.check(
+            "qemu-img",
+            [
+                "convert", "-f", "raw", "-O", "vpc", "-o", "subformat=\(kind),force_size=on", source.string,
+                image.path.string,
+            ])
+        #expect(try VirtualDisk.detectFormat(image.path) == .vhd)
+        #expect(try VirtualDisk.open(image, .readOnly).content.bytes(at: 0, count: content.count) == content)
+        do {
+            let transaction = try VirtualDisk.open(image, .readWrite).begin()
+            try transaction.write(at: 4 << 20, bytes: pattern(100_000, seed: 3))
+            try transaction.commit()
+        }
+        content.replaceSubrange(4 << 20..<4 << 20 + 100_000, with: pattern(100_000, seed: 3))
+        try HostFiles.write(content, to: source)
+        _ = try await Tool.check("qemu-img", ["compare", "-f", "raw", "-F", "vpc", source.string, image.path.string])
+    }
+
     @Test(arguments: Fixtures.images)
     func `an image that VirtualBox wrote reads as its manifest says`(_ fixture: Fixtures.Image) async throws {
         let scratch = try Scratch()

@@ -202,4 +202,23 @@ import Testing
         error = #expect(throws: BackendError.self) { try VirtualDisk.layer(stranger.path.string, of: base) }
         #expect(error?.code == .invalidArgument)
     }
+
+    @Test func `a VHD's path to its parent is not followed, but a name of any ending is found beside it`() throws {
+        let scratch = try Scratch(inMemory: true)
+        for folder in ["elsewhere", "vm"] { try HostFiles.makeDirectories(scratch.path(folder)) }
+        let base = try scratch.smallVHD(Self.size, "elsewhere/base.disk")
+        try committing(base, 7)
+        let layer = try scratch.smallVHD(Self.size, "vm/layer.vhd", over: base)
+        #expect(
+            try VHD.links(of: PosixFile(layer.path, O_RDONLY))?.parent?.names.contains("../elsewhere/base.disk") == true
+        )
+        let error = #expect(throws: BackendError.self) { try VirtualDisk.open(layer, .readOnly) }
+        #expect(error?.code == .notFound)
+        #expect(rename(base.path.string, scratch.path("vm/base.disk").string) == 0)
+        #expect(try firstByte(layer) == 7)
+        // The name alone is nothing: the uuid must be the parent's.
+        try HostFiles.removeTree(scratch.path("vm/base.disk"))
+        _ = try scratch.smallVHD(Self.size, "vm/base.disk")
+        #expect(throws: BackendError.self) { try VirtualDisk.open(layer, .readOnly) }
+    }
 }

@@ -15,6 +15,8 @@ protocol ImageLayout: Sendable {
     /// Gives the `count` bytes from `offset` on a place in the file, at its end where they had none; perhaps only the first of
     /// them.
     mutating func allocate(_ offset: Int64, _ count: Int64) throws -> Allocation
+    /// Says that the image's file is now what this layout says.
+    mutating func committed()
     /// The file's length when all that is allocated is there.
     var fileLength: Int64 { get }
     /// Bytes of the file that tell it from other images and never change; a redo log names them.
@@ -76,5 +78,6 @@ struct RawLayout: ImageLayout {
 
     func locate(_ offset: Int64) -> (place: Place, count: Int64) { (.file(offset), size - offset) }
     mutating func allocate(_ offset: Int64, _ count: Int64) -> Allocation { Allocation(place: offset, count: count) }
+    mutating func committed() {}
     func metadataChanges(from old: RawLayout) -> [(offset: Int64, bytes: [UInt8])] { [] }
 }

@@ -28,7 +28,9 @@ struct KnownFormat: Sendable {
             format: .vdi, extensions: ["vdi"], marks: [(0x40, littleEndian(VDILayout.signature))],
             layout: { try VDILayout($0) }, links: { try VDILayout.links(of: $0) }, make: VDILayout.make,
             isVirtualBox: true),
-        KnownFormat(format: .vhd, extensions: ["vhd", "avhd"], marks: [(0, Array("conectix".utf8))]),
+        KnownFormat(
+            format: .vhd, extensions: ["vhd", "avhd"], marks: [(0, VHDFooter.cookie)], layout: { try VHD.layout($0) },
+            links: { try VHD.links(of: $0) }, make: { try VHD.make($0, $1) }, isVirtualBox: true),
         KnownFormat(
             format: .qcow2, extensions: ["qcow2"], marks: [(0, [0x51, 0x46, 0x49, 0xfb])], layout: ForeignLayout.init,
             make: { file, new in try ForeignTool.makeQCOW2(file.path, size: new.size, parent: nil) }, isForeign: true),

@@ -66,6 +66,8 @@ struct VDILayout: ImageLayout {
         return allocation
     }
 
+    mutating func committed() {}
+
     func metadataChanges(from old: VDILayout) -> [(offset: Int64, bytes: [UInt8])] {
         var changes: [(offset: Int64, bytes: [UInt8])] = []
         for range in changedRuns(map, old.map) {

@@ -212,7 +212,10 @@ extension VirtualDisk {
             } catch {
                 throw fail(error, "is committed but not in the image yet")
             }
-            state.withLock { $0.layout = layout }
+            state.withLock { state in
+                state.layout = layout
+                state.layout.committed()
+            }
         }
         ended(transaction)
     }

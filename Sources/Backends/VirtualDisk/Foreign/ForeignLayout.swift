@@ -21,6 +21,7 @@ struct ForeignLayout: ImageLayout {
 
     func locate(_ offset: Int64) -> (place: Place, count: Int64) { (.file(offset), size - offset) }
     mutating func allocate(_ offset: Int64, _ count: Int64) -> Allocation { Allocation(place: offset, count: count) }
+    mutating func committed() {}
     func metadataChanges(from old: ForeignLayout) -> [(offset: Int64, bytes: [UInt8])] { [] }
 
     private static func findMark(_ file: any ImageFile, _ size: Int64) throws -> ImageMark? {
