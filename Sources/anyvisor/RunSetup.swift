@@ -21,26 +21,41 @@ enum RunSetup {
 
     /// A copy-on-write layer where the hypervisor takes one, else a sparse copy.
     static let overlay: OverlayMaker = { base, folder, formats in
-        // QEMU reads a damaged VDI without a word and returns wrong data: our own strict checks come first.
-        if base.format == .vdi {
-            try await onOwnThread { Result { _ = try VirtualDisk.open(base, .readOnly) } }.get()
-        }
+        let plain = try await onOwnThread { Result { try plainDisk(base, folder) } }.get()
         if formats.contains(.qcow2) {
             let image = DiskImage(path: folder.appending("system.qcow2"), format: .qcow2)
-            try await Overlay.make(over: base, at: image.path)
+            try await Overlay.make(over: plain, at: image.path)
             return image
         }
-        guard formats.contains(base.format) else {
+        if plain != base, !formats.contains(plain.format), formats.contains(.vdi) {
+            let image = DiskImage(path: folder.appending("system.vdi"), format: .vdi)
+            try await onOwnThread { Result { try VirtualDisk.importRaw(plain.path, as: image) } }.get()
+            return image
+        }
+        guard formats.contains(plain.format) else {
             throw BackendError(
                 .unsupported, "overlay",
                 "the hypervisor takes \(formats.map(\.rawValue).joined(separator: ", ")), not \(base.format)"
             )
         }
-        let image = DiskImage(path: folder.appending("system.\(base.format)"), format: base.format)
+        let image = DiskImage(path: folder.appending("system.\(plain.format)"), format: plain.format)
         _ = try await Tool.check(
-            "cp", ["--reflink=auto", "--sparse=always", "--", base.path.string, image.path.string],
+            "cp", ["--reflink=auto", "--sparse=always", "--", plain.path.string, image.path.string],
             deadline: .seconds(600))
         return image
+    }
+
+    /// The base as QEMU reads it right: a VHD, which it reads short, and a snapshot layer, which it refuses or takes for a whole
+    /// disk, become raw.
+    ///
+    /// - Throws: what the strict checks of our own find: QEMU reads a damaged VDI without a word and returns wrong data.
+    private static func plainDisk(_ base: DiskImage, _ folder: HostPath) throws -> DiskImage {
+        guard base.format == .vdi || base.format == .vhd else { return base }
+        let disk = try VirtualDisk.open(base, .readOnly)
+        guard disk.isLayer || base.format == .vhd else { return base }
+        let raw = DiskImage(path: folder.appending("base.raw"), format: .raw)
+        try disk.export(to: raw.path)
+        return raw
     }
 
     /// Reads a recipe and checks it against this program's backends and images.

@@ -133,7 +133,7 @@ import Testing
         let before = try HostFiles.read(image.path)
         for calls in 0..<100 {
             var finished = false
-            for round in 0..<4 as Range<UInt64> {
+            for round in 0..<2 as Range<UInt64> {
                 try HostFiles.write(before, to: image.path)
                 let host = try PowerCutHost(image.path, cutAfter: calls, seed: seed &+ round)
                 do {

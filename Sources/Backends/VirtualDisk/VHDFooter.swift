@@ -108,7 +108,6 @@ func bigEndian(_ value: UInt32) -> [UInt8] { littleEndian(value).reversed() }
 func bigEndian(_ value: UInt64) -> [UInt8] { littleEndian(value).reversed() }
 
 extension [UInt8] {
-    func big32(_ offset: Int) -> UInt32 { u32(offset).byteSwapped }
-    func bigI64(_ offset: Int) -> Int64 { Int64(bitPattern: u64(offset).byteSwapped) }
+    func bigI64(_ offset: Int) -> Int64 { Int64(bitPattern: big64(offset)) }
     mutating func put(_ bytes: [UInt8], _ offset: Int) { replaceSubrange(offset..<offset + bytes.count, with: bytes) }
 }

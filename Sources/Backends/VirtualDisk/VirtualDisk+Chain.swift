@@ -9,6 +9,9 @@ struct Layer: Sendable {
 }
 
 extension VirtualDisk {
+    /// Whether the image has layers below it.
+    public var isLayer: Bool { !parents.isEmpty }
+
     /// A chain that is deeper is damaged or made to hurt.
     static let mostLayers = 256
 

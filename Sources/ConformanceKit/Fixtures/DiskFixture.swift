@@ -12,10 +12,10 @@ struct DiskFixture: Sendable {
     let folder: HostPath
 
     /// Formats for which fixtures can be made.
-    static let formats: [ImageFormat] = [.raw, .vdi, .qcow2, .memory, .folder]
+    static let formats: [ImageFormat] = [.raw, .vdi, .vhd, .qcow2, .memory, .folder]
 
     /// Whether images hold ext4, which others can look into.
-    var isExt: Bool { [.raw, .vdi, .qcow2].contains(format) }
+    var isExt: Bool { [.raw, .vdi, .vhd, .qcow2].contains(format) }
     /// Whether it can hold device nodes and other owners.
     var hasSpecials: Bool { format != .folder }
 
@@ -101,8 +101,9 @@ struct DiskFixture: Sendable {
         if format == .raw {
             guard rename(raw.string, path.string) == 0 else { throw hostError("fixture", "cannot make \(path)") }
         } else {
-            _ = try await Tool.check(
-                "qemu-img", ["convert", "-f", "raw", "-O", format.rawValue, raw.string, path.string])
+            // QEMU's name of a VHD is vpc, and without the option it rounds the size up to a geometry.
+            let target = format == .vhd ? ["-O", "vpc", "-o", "force_size=on"] : ["-O", format.rawValue]
+            _ = try await Tool.check("qemu-img", ["convert", "-f", "raw"] + target + [raw.string, path.string])
         }
         if shape == .truncated { truncate(path.string, off_t((HostFiles.size(path) ?? 0) / 2)) }
     }

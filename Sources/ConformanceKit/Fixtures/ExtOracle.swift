@@ -13,8 +13,11 @@ struct ExtOracle: Sendable {
         }
         raw = folder.appending("oracle.raw")
         try? HostFiles.removeTree(raw)
-        _ = try await Tool.check(
-            "qemu-img", ["convert", "-f", image.format.rawValue, "-O", "raw", image.path.string, raw.string])
+        let source =
+            image.format == .vhd
+            ? ["--image-opts", "driver=vpc,force_size_calc=current_size,file.filename=\(image.path)"]
+            : ["-f", image.format.rawValue, image.path.string]
+        _ = try await Tool.check("qemu-img", ["convert", "-O", "raw"] + source + [raw.string])
     }
 
     /// - Throws: `ConformanceFailure` with what e2fsck complains about.
