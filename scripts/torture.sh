@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # torture.sh ANYVISOR SEED COUNT: SIGKILLs uploads at random moments; afterwards the image must hold the old or the new
-# content, never something between, and its file system must be clean.
+# content, never something between, and its file system must be clean. FORMATS names the formats.
 set -euo pipefail
 set +m
 anyvisor=$1 seed=$2 count=$3
@@ -27,7 +27,7 @@ flatten() {
 }
 
 passed=0 failed=0 olds=0 news=0
-for kind in raw vdi layer vhd; do
+for kind in ${FORMATS:-raw vdi layer vhd qcow2}; do
     format=$kind
     case $kind in
     vhd) qemu-img convert -f raw -O vpc -o force_size=on "$work/base.raw" "$work/base.$kind.clean" ;;
@@ -57,7 +57,10 @@ for kind in raw vdi layer vhd; do
         sleep "$(printf '%d.%03d' $((pause / 1000)) $((pause % 1000)))"
         # mostly the command and its plugin die together; else only the plugin does, and the next backend takes over
         ((RANDOM % 4 == 0)) || kill -9 "$victim" 2>/dev/null || true
-        for p in $(pgrep -f "^[^ ]*anyvisor-direct" || true); do
+        # the QEMU that reads and writes a foreign format dies with its user, or alone
+        doomed="^[^ ]*anyvisor-direct"
+        case $kind in qcow2 | vmdk) ((RANDOM % 3 != 0)) || doomed="^[^ ]*qemu-nbd" ;; esac
+        for p in $(pgrep -f "$doomed" || true); do
             if tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -q "ANYVISOR_WORK=$work"; then kill -9 "$p" 2>/dev/null || true; fi
         done 2>/dev/null
         wait "$victim" 2>/dev/null || true
@@ -70,6 +73,7 @@ for kind in raw vdi layer vhd; do
             [ "$now" = "$new" ] && verdict=new
         fi
         flatten "$kind" "$work/t.$format" "$work/check.raw"
+        case $kind in qcow2 | vmdk) qemu-img check -q -f "$format" "$work/t.$format" || verdict=leaking ;; esac
         e2fsck -fn "$work/check.raw" >"$work/fsck" 2>&1 || verdict=unclean
         ls "$work"/t.*redo* >/dev/null 2>&1 && verdict=leftover
         case $verdict in

@@ -87,11 +87,14 @@ public struct DiskImage: Sendable, Codable, Hashable {
     public var format: ImageFormat
     /// Folders in which the parents of a snapshot layer are searched, besides those around the image; nil is none.
     public var parentFolders: [HostPath]?
+    /// The snapshot inside the image that is meant, which can only be read; nil is the present state.
+    public var snapshot: String?
     /// Names an image.
-    public init(path: HostPath, format: ImageFormat, parentFolders: [HostPath]? = nil) {
+    public init(path: HostPath, format: ImageFormat, parentFolders: [HostPath]? = nil, snapshot: String? = nil) {
         self.path = path
         self.format = format
         self.parentFolders = parentFolders
+        self.snapshot = snapshot
     }
 
     /// The same image under another path.

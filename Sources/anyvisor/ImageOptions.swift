@@ -9,6 +9,8 @@ struct ImageOptions: ParsableArguments {
     var format: String?
     @Option(help: "Open this snapshot layer of the image instead: a file, its name, or its uuid.")
     var layer: String?
+    @Option(help: "Read this snapshot inside a qcow2 image instead of its present state.")
+    var snapshot: String?
     @Option(help: "One more folder in which the parents of a snapshot layer are searched; may be given several times.")
     var parentFolder: [String] = []
 
@@ -16,6 +18,7 @@ struct ImageOptions: ParsableArguments {
     func image(_ path: String) throws -> DiskImage {
         var image = try ImageName.resolve(path, format: format)
         if !parentFolder.isEmpty { image.parentFolders = parentFolder.map { HostFiles.absolute(HostPath($0)) } }
+        image.snapshot = snapshot
         guard let layer else { return image }
         return try VirtualDisk.layer(layer, of: image)
     }

@@ -59,6 +59,34 @@ import Testing
         #expect(error?.message.contains("CID") == true)
     }
 
+    @Test func `a snapshot inside the image reads as it was, and cannot be written`() async throws {
+        let content = foreignContent()
+        var image = try await ForeignKind.qcow2WithSnapshot.make(scratch, from: scratch.file(content))
+        _ = try await Tool.check("qemu-io", ["-f", "qcow2", "-c", "write -P 9 0 4M", image.path.string])
+        #expect(try scratch.readByUs(image) != content)
+        image.snapshot = "before"
+        #expect(try scratch.readByUs(image) == content)
+        var error = #expect(throws: BackendError.self) { try VirtualDisk.open(image, .readWrite) }
+        #expect(error?.code == .unsupported)
+        image.snapshot = "nothing, really"
+        error = #expect(throws: BackendError.self) { try VirtualDisk.open(image, .readOnly) }
+        #expect(error?.code == .notFound)
+        error = #expect(throws: BackendError.self) {
+            try VirtualDisk.open(DiskImage(path: image.path, format: .raw, snapshot: "before"), .readOnly)
+        }
+        #expect(error?.code == .unsupported)
+    }
+
+    @Test(arguments: [ForeignKind.qcow2OverRaw, .vmdkDelta])
+    func `the chain is shown as a tree`(_ kind: ForeignKind) async throws {
+        let image = try await kind.make(scratch, from: scratch.file(foreignContent()))
+        let tree = try VirtualDisk.open(image, .readOnly).tree()
+        #expect(tree.path.name.hasPrefix("base."))
+        #expect(!tree.isImage)
+        #expect(tree.children.map(\.path) == [image.path])
+        #expect(tree.children.first?.size == .mib(12))
+    }
+
     @Test func `two may read at once`() async throws {
         let image = try await ForeignKind.qcow2.make(scratch, from: scratch.file(foreignContent()))
         let first = try VirtualDisk.open(image, .readOnly)

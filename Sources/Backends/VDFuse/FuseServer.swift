@@ -13,7 +13,7 @@ import Host
 /// kernel and the plugin in turn. It ends with the plugin's side of the socket, or with the plugin: nothing is committed then.
 ///
 /// ```
-///   anyvisor-vdfuse --serve-fuse PLUGIN-PID PATH FORMAT readOnly|readWrite FOLDER [PARENT-FOLDER …]   standard input: the socket
+///   anyvisor-vdfuse --serve-fuse PLUGIN-PID PATH FORMAT readOnly|readWrite FOLDER [PARENT-FOLDER …] [snapshot=NAME]   standard input: the socket
 /// ```
 final class FuseServer {
     let disk: ServedDisk
@@ -24,6 +24,12 @@ final class FuseServer {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
 
     static let flag = "--serve-fuse"
+    private static let snapshotPrefix = "snapshot="
+
+    /// What follows the folder on the command line.
+    static func options(of image: DiskImage) -> [String] {
+        (image.parentFolders ?? []).map(\.string) + (image.snapshot.map { [snapshotPrefix + $0] } ?? [])
+    }
 
     init(_ image: DiskImage, _ mode: AccessMode, folder: String, socket: LineSocket) throws {
         self.folder = folder
@@ -42,7 +48,10 @@ final class FuseServer {
         do {
             let image = DiskImage(
                 path: HostPath(arguments[1]), format: ImageFormat(arguments[2]),
-                parentFolders: arguments.dropFirst(5).map { HostPath($0) })
+                parentFolders: arguments.dropFirst(5).filter { $0.hasPrefix("/") }.map { HostPath($0) },
+                snapshot: arguments.dropFirst(5).first { $0.hasPrefix(snapshotPrefix) }.map {
+                    String($0.dropFirst(snapshotPrefix.count))
+                })
             let server = try FuseServer(image, mode, folder: arguments[4], socket: socket)
             try server.mount()
             _ = socket.send(ServerMessage.line(ServerMessage.Answer(files: server.disk.files)))

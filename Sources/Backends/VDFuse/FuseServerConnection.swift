@@ -35,7 +35,7 @@ final class FuseServerConnection {
         let arguments =
             [
                 FuseServer.flag, "\(getpid())", image.path.string, image.format.rawValue, mode.rawValue, folder.string,
-            ] + (image.parentFolders ?? []).map(\.string)
+            ] + FuseServer.options(of: image)
         process = try TetheredProcess("the FUSE server", program, arguments, input: ends[1], operation: "vdfuse")
         started(process)
         close(ends[1])

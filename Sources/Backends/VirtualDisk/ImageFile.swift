@@ -25,6 +25,8 @@ protocol ImageFile: AnyObject, Sendable {
     func finishReserving() throws
     /// Sets the length.
     func truncate(to length: Int64) throws
+    /// Follows a commit that is durable: nothing is under way any more.
+    func settle()
     /// Makes all writes durable. The first failure is final: the host may forget it and say success the next time.
     func sync() throws
 }
@@ -32,6 +34,7 @@ protocol ImageFile: AnyObject, Sendable {
 extension ImageFile {
     func hole(at offset: Int64, count: Int64) throws -> Int64 { 0 }
     func finishReserving() throws {}
+    func settle() {}
 
     func bytes(at offset: Int64, count: Int) throws -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: count)

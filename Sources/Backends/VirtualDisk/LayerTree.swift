@@ -24,6 +24,7 @@ public struct LayerTree: Sendable, Encodable {
 extension VirtualDisk {
     /// The whole tree that the image belongs to, from its base on; layers outside the image's own chain are not opened.
     public func tree() -> LayerTree {
+        if layout is ForeignLayout, let tree = foreignTree() { return tree }
         var search = LayerSearch(around: image)
         for layer in parents { search.extend(around: layer.path) }
         let own = Layer(path: image.path, file: file, layout: layout)

@@ -36,6 +36,12 @@ public final class VirtualDisk: Sendable {
     ///   `corrupt` also for layers that do not fit, `unsupported` for a format that is not known here.
     public static func open(_ image: DiskImage, _ mode: AccessMode) throws -> VirtualDisk {
         let known = try KnownFormat.readable(image)
+        guard image.snapshot == nil || image.format == .qcow2 else {
+            throw BackendError(
+                .unsupported, "disk.open",
+                "\(image.path) is \(image.format), and only qcow2 images have snapshots inside; a layer is a file of its own",
+                blame: .caller)
+        }
         if known.isForeign { return try ForeignImage.open(resolved(image), mode) }
         let image = resolved(image)
         switch mode {
@@ -170,6 +176,7 @@ extension VirtualDisk {
     }
 
     func ended(_ transaction: DiskTransaction) {
+        file.settle()
         state.withLock { if $0.transaction == ObjectIdentifier(transaction) { $0.transaction = nil } }
     }
 

@@ -4,8 +4,8 @@ import Synchronization
 
 /// An image of one of QEMU's formats: its content as a file, through a `qemu-nbd` of its own.
 ///
-/// Offsets are those of the disk. The first write leaves a mark beside the image, a log in the making without content, which goes
-/// when all has ended well: whoever finds it later looks for clusters that were lost.
+/// Offsets are those of the disk. The first write to a qcow2 image leaves a mark beside it, a log in the making without content,
+/// which goes when all has ended well: whoever finds it later looks for clusters that were lost.
 final class ForeignFile: ImageFile {
     let path: HostPath
     let server: ForeignServer
@@ -97,6 +97,14 @@ final class ForeignFile: ImageFile {
         try asking("disk.read") { try $0.status(at: offset, count: count) }
     }
 
+    func settle() {
+        state.withLock { state in
+            guard let mark = state.mark, !state.hasFailed else { return }
+            try? HostFiles.removeTree(mark)
+            state.mark = nil
+        }
+    }
+
     private func asking<Value>(_ operation: String, _ body: (NBDClient) throws -> Value) throws -> Value {
         do {
             return try body(server.client)
@@ -107,6 +115,7 @@ final class ForeignFile: ImageFile {
     }
 
     private func leaveMark() throws {
+        guard ForeignTool.losesClusters(plan) else { return }
         try state.withLock { state in
             guard state.mark == nil else { return }
             let mark = RedoLog.draftPath(of: path)

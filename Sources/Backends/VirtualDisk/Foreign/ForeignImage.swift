@@ -62,6 +62,7 @@ enum ForeignImage {
 
     /// Opens a layer and those below it.
     private static func open(_ plan: ForeignPlan, _ mode: AccessMode, _ lock: PosixFile) throws -> any ImageFile {
+        for suspect in plan.suspects { try ForeignTool.check(suspect) }
         // The parts of an image are written with it; what lies below is only read.
         let parts = try plan.parts.map { try locked($0, mode) }
         let others = try plan.files.dropFirst().filter { !plan.parts.contains($0) }.map { try locked($0, .readOnly) }

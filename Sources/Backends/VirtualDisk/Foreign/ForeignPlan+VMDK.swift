@@ -14,6 +14,7 @@ extension ForeignPlan {
                     "\(path) is one part of a VMDK that is split; name the file that describes them all", blame: .caller
                 )
             }
+            try header.checkGrains(file)
             descriptor = text
             (plan.size, plan.grain) = (header.sectors * 512, header.grain)
             if header.isCompressed { plan.objection = "a stream-optimised VMDK takes no changes" }
@@ -69,6 +70,7 @@ extension ForeignPlan {
                         .corrupt, "disk.open",
                         "\(name) has \(header.sectors) sectors, but \(path) says \(extent.sectors)", blame: .disk)
                 }
+                try header.checkGrains(file)
                 if header.isCompressed { objection = "a stream-optimised VMDK takes no changes" }
                 grain = max(grain, header.grain)
             default:

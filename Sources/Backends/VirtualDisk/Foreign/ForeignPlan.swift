@@ -24,6 +24,8 @@ struct ForeignPlan: Sendable {
     var below: [ForeignPlan] = []
     /// What a write brings at least into such a layer.
     var grain: Int64 = 1 << 16
+    /// Layers whose files may be cut off: only a look at all of their tables tells.
+    var suspects: [QEMUNode] = []
     /// Why it cannot be written.
     var objection: String?
     /// The internal snapshot that is shown.
@@ -37,7 +39,11 @@ struct ForeignPlan: Sendable {
     /// - Throws: `corrupt`, `unsupported`, `notFound` for a file of the chain that is not where it may be.
     static func make(_ image: DiskImage) throws -> ForeignPlan {
         var search = ForeignSearch(folders: image.parentFolders ?? [])
-        return try make(image.path, image.format, &search)
+        var plan = try make(image.path, image.format, &search)
+        if let snapshot = image.snapshot {
+            (plan.snapshot, plan.size, plan.objection) = (snapshot, nil, "a snapshot inside an image stays as it is")
+        }
+        return plan
     }
 
     static func make(_ path: HostPath, _ format: ImageFormat, _ search: inout ForeignSearch) throws -> ForeignPlan {
@@ -68,6 +74,7 @@ struct ForeignPlan: Sendable {
         var plan = ForeignPlan(
             path: path, node: QEMUNode(driver: "qcow2", file: path), files: [path], size: header.size)
         if header.isMarkedCorrupt { plan.objection = "QEMU has marked it corrupt (`qemu-img check -r all` repairs it)" }
+        if header.mayBeCut { plan.suspects = [plan.node] }
         guard let backing = header.backing else { return plan }
         guard let format = backing.format else {
             throw BackendError(
@@ -83,6 +90,7 @@ struct ForeignPlan: Sendable {
         }
         plan.node.backing = [below.node]
         plan.files += below.files
+        plan.suspects += below.suspects
         return plan
     }
 }

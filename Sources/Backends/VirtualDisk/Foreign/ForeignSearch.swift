@@ -97,7 +97,7 @@ struct ForeignSearch {
 
     /// For messages.
     func places(for image: HostPath) -> String {
-        places(around: image).map(\.string).joined(separator: ", ") + "; --parents names more folders"
+        places(around: image).map(\.string).joined(separator: ", ") + "; --parent-folder names more folders"
     }
 
     private func places(around image: HostPath) -> [HostPath] {

@@ -49,6 +49,10 @@ final class ForeignServer: Sendable {
             let connection = try ForeignServer.connect(socket, process, path)
             client = try NBDClient(library, socket: connection)
         } catch let failure as NBDClient.Failure {
+            // It listens before it opens the image.
+            if process.waitForEnd(.seconds(2)), process.exit != .exited(0), !process.errors.isEmpty {
+                throw ForeignServer.refusal(process.errors, path)
+            }
             process.kill()
             throw BackendError(
                 .crashed, "disk.open", "qemu-nbd does not serve \(path): \(failure.text)", retry: .reopen,
@@ -137,6 +141,8 @@ final class ForeignServer: Sendable {
         let code: BackendError.Code =
             if words.contains("lock") && words.contains("another process") || words.contains("Failed to get") {
                 .inUse
+            } else if words.contains("Can't find snapshot") {
+                .notFound
             } else if words.contains("Permission denied") {
                 .permissionDenied
             } else if words.contains("No space left") {

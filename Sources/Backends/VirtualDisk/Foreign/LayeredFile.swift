@@ -73,6 +73,7 @@ final class LayeredFile: ImageFile {
     }
 
     func finishReserving() throws { try top.finishReserving() }
+    func settle() { top.settle() }
     func truncate(to length: Int64) throws { try top.truncate(to: length) }
     func sync() throws { try top.sync() }
 
