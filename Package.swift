@@ -81,7 +81,7 @@ let package = Package(
             name: "anyvisor",
             dependencies: [
                 "Abstractions", "Host", "BackendSupport", "Filters", "PluginKit", "Runner", "ConformanceKit",
-                "MemoryBackend", "VirtualDisk",
+                "MemoryBackend", "VirtualDisk", "CHost",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Sources/anyvisor", swiftSettings: strict),

@@ -3,12 +3,14 @@
 #include <features.h>
 #include <fcntl.h>
 #include <linux/loop.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/syscall.h>
@@ -54,4 +56,14 @@ static inline int av_loop_configure(int device, int file, const char *name, int 
     config.info.lo_flags = LO_FLAGS_AUTOCLEAR | (readOnly ? LO_FLAGS_READ_ONLY : 0);
     strncpy((char *)config.info.lo_file_name, name, LO_NAME_SIZE - 1);
     return ioctl(device, LOOP_CONFIGURE, &config);
+}
+
+// A descriptor that is readable once somebody asks this process to end; the signals are blocked from then on.
+static inline int av_ending_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return sigprocmask(SIG_BLOCK, &set, NULL) == 0 ? signalfd(-1, &set, SFD_CLOEXEC) : -1;
 }

@@ -149,6 +149,14 @@ public enum HostFiles {
         return HostPath(String(cString: text))
     }
 
+    /// Where a symbolic link leads, as it says; nil for anything else.
+    public static func linkTarget(_ path: HostPath) -> HostPath? {
+        var text = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink(path.string, &text, text.count)
+        guard count >= 0 else { return nil }
+        return HostPath(String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    }
+
     /// The absolute path without looking at links: the current folder in front of a relative one.
     public static func absolute(_ path: HostPath) -> HostPath {
         if path.isAbsolute { return path }

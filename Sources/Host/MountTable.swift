@@ -46,15 +46,24 @@ public enum MountTable {
     private static let forced = Int32(1 | 8)  // MNT_FORCE | UMOUNT_NOFOLLOW
     private static let detached = Int32(2 | 8)  // MNT_DETACH | UMOUNT_NOFOLLOW
 
-    private static func contains(_ folder: HostPath, _ path: HostPath) -> Bool {
+    static func contains(_ folder: HostPath, _ path: HostPath) -> Bool {
         path == folder || path.string.hasPrefix(folder.string == "/" ? "/" : folder.string + "/")
     }
 
-    /// The kernel's table has no links and no trailing slash. The folder itself may be a dead mount, which cannot be resolved:
-    /// so only what is above it is.
-    private static func normalized(_ folder: HostPath) -> HostPath {
-        let absolute = HostFiles.absolute(folder)
-        guard absolute.string != "/", let parent = HostFiles.resolved(absolute.parent) else { return absolute }
-        return parent.appending(absolute.name)
+    /// A folder as the table names it: absolute, without links and trailing slash.
+    ///
+    /// The folder itself may be a dead mount, where every call fails, or hang with its server: so only what is above it is resolved,
+    /// and what it is itself when it is a link.
+    public static func normalized(_ folder: HostPath) -> HostPath {
+        var path = HostFiles.absolute(folder)
+        // The kernel follows 40 links.
+        for _ in 0..<40 {
+            guard path.name != ".", path.name != ".." else { return HostFiles.resolved(path) ?? path }
+            guard path.string != "/", let parent = HostFiles.resolved(path.parent) else { return path }
+            path = parent.appending(path.name)
+            guard let target = HostFiles.linkTarget(path) else { return path }
+            path = target.isAbsolute ? target : parent.appending(target.string)
+        }
+        return path
     }
 }

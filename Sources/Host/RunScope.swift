@@ -10,6 +10,7 @@ import Abstractions
 /// STATE/runs/<run>/lock           held while the command lives
 ///                  journal.jsonl  what it made outside these folders
 ///                  work/          every temporary file
+///                  mount-server   only for `anyvisor mount`: the number of the process that serves it and holds the lock
 /// /tmp/av-<uid>-<run>/            sockets and libvirt roots, whose paths must be short
 /// ```
 public struct RunScope: Sendable {
@@ -30,6 +31,8 @@ public struct RunScope: Sendable {
     public var journal: Journal { Journal(folder.appending("journal.jsonl")) }
     /// The file whose lock says that the run lives.
     public var lockFile: HostPath { folder.appending("lock") }
+    /// The file that tells the scope of a mounted image from that of a command.
+    public var mountServerFile: HostPath { folder.appending("mount-server") }
     /// A private folder with a short path, for sockets (at most 107 bytes); exists while the scope does.
     public var shortDirectory: HostPath { HostPath("/tmp/av-\(getuid())-\(id)") }
     /// Name prefix of the machines of this run.

@@ -15,7 +15,7 @@ struct Anyvisor: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             RunCommand.self, ValidateCommand.self, ReapCommand.self, DoctorCommand.self, BackendsCommand.self,
-            DiskCommand.self,
+            DiskCommand.self, MountCommand.self, UnmountCommand.self,
             VMCommand.self, ImageCommand.self, PluginCommand.self, ConformanceCommand.self,
         ])
 

@@ -18,7 +18,7 @@ enum CommandScope {
         let (scope, lock) = try RunScope.make()
         for (name, value) in scope.environment { setenv(name, value, 1) }
         let work = Task { try await body(scope) }
-        let signals = [SIGINT, SIGTERM, SIGHUP].map { watch($0) { work.cancel() } }
+        let signals = onInterrupt { work.cancel() }
         let result = await work.result
         signals.forEach { $0.cancel() }
         do {
@@ -28,6 +28,11 @@ enum CommandScope {
         }
         withExtendedLifetime(lock) {}
         return try result.get()
+    }
+
+    /// Calls the handler when somebody asks this process to end; the second time the process ends. The answer must be kept.
+    static func onInterrupt(_ handler: @escaping @Sendable () -> Void) -> [any DispatchSourceSignal] {
+        [SIGINT, SIGTERM, SIGHUP].map { watch($0, handler) }
     }
 
     private static func watch(_ number: Int32, _ handler: @escaping @Sendable () -> Void) -> any DispatchSourceSignal {

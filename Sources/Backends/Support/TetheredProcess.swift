@@ -109,16 +109,6 @@ public final class TetheredProcess: Sendable {
     }
 }
 
-/// Asks every few milliseconds until the answer is yes; false when that takes longer. Blocks its thread.
-public func eventually(within limit: Duration, _ condition: () -> Bool) -> Bool {
-    let end = ContinuousClock.now + limit
-    while !condition() {
-        if ContinuousClock.now >= end { return false }
-        usleep(3000)
-    }
-    return true
-}
-
 /// A value that one thread hands to another, once.
 private final class Handover<Value: Sendable>: @unchecked Sendable {
     // The semaphore orders the two accesses to the value.

@@ -29,11 +29,28 @@ extension FuseServer {
         operations.readdir = { request, inode, count, offset, _ in
             FuseServer.of(request).list(request, inode, count, Int(offset))
         }
-        // What is staged becomes durable with the plugin's commit and no sooner; until then a sync has nothing to do.
-        operations.fsync = { request, _, _, _ in fuse_reply_err(request, FuseServer.of(request).failureNumber) }
-        operations.flush = { request, _, _ in fuse_reply_err(request, 0) }
-        operations.release = { request, _, _ in fuse_reply_err(request, 0) }
+        operations.fsync = { request, _, _, _ in FuseServer.of(request).sync(request) }
+        operations.flush = { request, _, _ in FuseServer.of(request).sync(request) }
+        // A loop device lets its file go without a flush. The kernel hears no error here; the next sync tells it.
+        operations.release = { request, _, _ in
+            try? FuseServer.of(request).disk.sync()
+            fuse_reply_err(request, 0)
+        }
+        refuseChanges(&operations)
         return operations
+    }
+
+    /// The folder is what the disk is: nothing is made, renamed or removed in it.
+    private static func refuseChanges(_ operations: inout fuse_lowlevel_ops) {
+        operations.create = { request, _, _, _, _ in fuse_reply_err(request, EPERM) }
+        operations.mknod = { request, _, _, _, _ in fuse_reply_err(request, EPERM) }
+        operations.mkdir = { request, _, _, _ in fuse_reply_err(request, EPERM) }
+        operations.symlink = { request, _, _, _ in fuse_reply_err(request, EPERM) }
+        operations.link = { request, _, _, _ in fuse_reply_err(request, EPERM) }
+        operations.unlink = { request, _, _ in fuse_reply_err(request, EPERM) }
+        operations.rmdir = { request, _, _ in fuse_reply_err(request, EPERM) }
+        operations.rename = { request, _, _, _, _, _ in fuse_reply_err(request, EPERM) }
+        operations.fallocate = { request, _, _, _, _, _ in fuse_reply_err(request, EOPNOTSUPP) }
     }
 
     private static func of(_ request: fuse_req_t?) -> FuseServer {
@@ -52,6 +69,9 @@ extension FuseServer {
         info.st_ino = ino_t(inode)
         info.st_uid = getuid()
         info.st_gid = getgid()
+        info.st_mtim.tv_sec = started
+        info.st_ctim.tv_sec = started
+        info.st_atim.tv_sec = started
         if inode == 1 {
             info.st_mode = S_IFDIR | 0o500
             info.st_nlink = 2
@@ -89,12 +109,19 @@ extension FuseServer {
         fuse_reply_attr(request, &info, 3600)
     }
 
-    /// Times may be set, to no effect; the size is the disk's.
+    /// Times may be set, to no effect. The size is the disk's: it may be set to itself, a device has no room for more, and what
+    /// would be cut off is the disk's content.
     private func change(
         _ request: fuse_req_t?, _ inode: fuse_ino_t, _ wanted: UnsafeMutablePointer<stat>?, _ fields: Int32
     ) {
-        let resized = fields & FUSE_SET_ATTR_SIZE != 0 && wanted.map { Int64($0.pointee.st_size) } != file(inode)?.size
-        if resized || fields & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) != 0 {
+        if fields & FUSE_SET_ATTR_SIZE != 0, let wanted, let file = file(inode) {
+            let size = Int64(wanted.pointee.st_size)
+            guard size == file.size else {
+                fuse_reply_err(request, !disk.isWritable ? EROFS : size > file.size ? ENOSPC : EPERM)
+                return
+            }
+        }
+        if fields & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) != 0 {
             fuse_reply_err(request, EPERM)
         } else {
             attributes(request, inode)
@@ -110,8 +137,9 @@ extension FuseServer {
             fuse_reply_err(request, EROFS)
             return
         }
-        // No page cache here: a partition and the whole disk show the same bytes, and must agree.
-        info.pointee.direct_io = 1
+        // No page cache while anybody writes: a partition and the whole disk show the same bytes, and must agree.
+        info.pointee.direct_io = isCached ? 0 : 1
+        info.pointee.keep_cache = isCached ? 1 : 0
         fuse_reply_open(request, info)
     }
 
@@ -166,9 +194,19 @@ extension FuseServer {
         fuse_reply_buf(request, start, used)
     }
 
-    private var failureNumber: Int32 { disk.failure.map { FuseServer.number(of: $0) } ?? 0 }
+    private func sync(_ request: fuse_req_t?) {
+        do {
+            try disk.sync()
+            fuse_reply_err(request, 0)
+        } catch {
+            fuse_reply_err(request, FuseServer.number(of: error))
+        }
+    }
 
     private static func number(of error: any Error) -> Int32 {
-        (error as? BackendError)?.code == .noSpace ? ENOSPC : EIO
+        let known = error as? BackendError
+        if known?.code == .noSpace { return ENOSPC }
+        if let native = known?.native, native.domain == "errno" { return Int32(clamping: native.code) }
+        return EIO
     }
 }

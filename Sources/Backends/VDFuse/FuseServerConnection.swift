@@ -6,7 +6,7 @@ import Host
     import Glibc
 #endif
 
-/// The plugin's side of a running `FuseServer`.
+/// The plugin's side of a running `StagedServer`.
 ///
 /// All calls but `kill` block; one thread at a time.
 final class FuseServerConnection {
@@ -32,10 +32,10 @@ final class FuseServerConnection {
         self.folder = folder
         socket = LineSocket(ends[0])
         defer { close(ends[1]) }
-        let arguments =
-            [
-                FuseServer.flag, "\(getpid())", image.path.string, image.format.rawValue, mode.rawValue, folder.string,
-            ] + FuseServer.options(of: image)
+        let arguments = [
+            StagedServer.flag, "\(getpid())", folder.string, mode.rawValue,
+            String(decoding: ServerMessage.line(image).dropLast(), as: UTF8.self),
+        ]
         process = try TetheredProcess("the FUSE server", program, arguments, input: ends[1], operation: "vdfuse")
         started(process)
         close(ends[1])

@@ -25,6 +25,10 @@ enum ServerMessage {
     struct Answer: Codable {
         var files: [ServedFile]?
         var error: BackendError?
+        /// What is wrong with the partition table; for people.
+        var warning: String?
+        /// The server's process number; for people.
+        var process: Int32?
     }
 
     static func line(_ value: some Encodable) -> [UInt8] {

@@ -9,12 +9,13 @@ import CHost
 public enum VDFuseHelper {
     static let tether = "--tether"
 
-    /// Becomes the FUSE server, or a program on a tether, when the command line says so; otherwise returns.
+    /// Becomes a FUSE server, or a program on a tether, when the command line says so; otherwise returns.
     public static func runIfAsked(_ arguments: [String] = CommandLine.arguments) {
         guard arguments.count > 1 else { return }
         let rest = Array(arguments.dropFirst(2))
         switch arguments[1] {
-        case FuseServer.flag: FuseServer.run(rest)
+        case StagedServer.flag: StagedServer.run(rest)
+        case MountServer.flag: MountServer.run(rest)
         case tether: runTethered(rest)
         default: return
         }
