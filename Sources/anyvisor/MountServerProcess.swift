@@ -40,7 +40,9 @@ struct MountServerProcess: Sendable {
         var environment = HostEnvironment.all
         // It makes a scope of its own.
         for name in ["ANYVISOR_RUN", "ANYVISOR_WORK", "ANYVISOR_JOURNAL"] { environment[name] = nil }
-        let coded = String(decoding: try JSONEncoder().encode(image), as: UTF8.self)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .withoutEscapingSlashes
+        let coded = String(decoding: try encoder.encode(image), as: UTF8.self)
         child = try ChildProcess(
             program, ["--mount", folder.string, mode.rawValue, foreground ? "foreground" : "background", coded],
             environment: environment, folder: "/", input: foreground ? .pipe : .null, errors: .descriptor(2))

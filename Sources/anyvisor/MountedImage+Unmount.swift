@@ -19,10 +19,11 @@ extension MountedImage {
                 "the server of \(folder), process \(process), is stopped; `kill -CONT \(process)` lets it go on",
                 blame: .host)
         }
+        let server = process.flatMap { ProcessIdentity(pid: $0) }
         let failure = lazily ? nil : commit()
         try detach(lazily: lazily)
         if lazily { return }
-        guard eventually(within: .seconds(120), { !isAlive }) else {
+        guard eventually(within: .seconds(120), { server?.isAlive != true }) else {
             throw BackendError(
                 .timeout, "unmount", "\(folder) is unmounted, but its server does not end", blame: .host,
                 retry: .backoff)

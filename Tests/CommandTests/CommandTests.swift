@@ -20,6 +20,7 @@ import Testing
         ["disk", "info"], ["disk", "ls"], ["disk", "cat"], ["disk", "get"], ["disk", "put"], ["disk", "mkdir"],
         ["disk", "rm"],
         ["disk", "check"], ["disk", "create"], ["disk", "export"], ["disk", "import"],
+        ["mount"], ["unmount"],
         ["vm", "list"], ["vm", "create"], ["vm", "start"], ["vm", "stop"], ["vm", "state"], ["vm", "console"],
         ["vm", "destroy"],
         ["image", "list"], ["image", "build"], ["image", "remove"],

@@ -128,6 +128,7 @@ extension FuseServer {
         }
     }
 
+    /// O_TRUNC is ignored, as by a device: so `dd` and `cp` may write to the disk.
     private func open(_ request: fuse_req_t?, _ inode: fuse_ino_t, _ info: UnsafeMutablePointer<fuse_file_info>?) {
         guard file(inode) != nil, let info else {
             fuse_reply_err(request, inode == 1 ? EISDIR : ENOENT)

@@ -33,7 +33,9 @@ enum ServerMessage {
 
     static func line(_ value: some Encodable) -> [UInt8] {
         // These types hold only text and numbers, which always have a JSON form.
-        let encoded = (try? JSONEncoder().encode(value)) ?? Data("{}".utf8)
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .withoutEscapingSlashes
+        let encoded = (try? encoder.encode(value)) ?? Data("{}".utf8)
         return Array(encoded) + [0x0a]
     }
 

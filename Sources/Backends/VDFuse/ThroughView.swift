@@ -11,8 +11,6 @@ import VirtualDisk
 /// ```
 /// The format's own metadata changes by commits only, so the image is whole at any moment. One thread at a time.
 final class ThroughView: ServedView {
-    /// A transaction's memory; a longer change would be written twice.
-    static let stagedLimit = 32 << 20
     /// The kernel's own patience with what it has not written back (`dirty_writeback_centisecs`).
     static let patience: Duration = .seconds(5)
 
@@ -25,16 +23,19 @@ final class ThroughView: ServedView {
     private(set) var syncDeadline: ContinuousClock.Instant?
     private var disk: VirtualDisk?
     private var transaction: DiskTransaction?
+    private let stagedLimit: Int
     private var staged = 0
     private var isStreaming = false
 
     /// Opens the image.
     ///
+    /// - Parameter stagedLimit: a transaction's memory, since a longer change would be written twice.
     /// - Throws: what `VirtualDisk.open` does. A damaged partition table is a warning: the disk shows, so that it can be repaired.
-    init(_ image: DiskImage, _ mode: AccessMode) throws {
+    init(_ image: DiskImage, _ mode: AccessMode, stagedLimit: Int = 32 << 20) throws {
         let disk = try VirtualDisk.open(image, mode)
         self.disk = disk
         self.mode = mode
+        self.stagedLimit = stagedLimit
         size = disk.content.size
         do {
             volumes = try disk.content.volumes()
@@ -58,7 +59,7 @@ final class ThroughView: ServedView {
             guard !isStreaming else { return try transaction.writeFresh(at: offset, from: buffer) }
             try transaction.write(at: offset, from: buffer)
             staged += buffer.count
-            guard staged >= ThroughView.stagedLimit else { return }
+            guard staged >= stagedLimit else { return }
             try finish()
             isStreaming = true
         }

@@ -20,9 +20,7 @@ struct MountCommand: AsyncParsableCommand {
     @Argument(help: "The disk image.") var image: String
     @Argument(help: "An empty folder.") var folder: String
     @Flag(help: "Let writes through to the image; there is no undo.") var readWrite = false
-    @Option(help: "The file of a snapshot layer below or beside the image; it is shown instead.") var layer: String?
-    @Option(help: "A folder where parents of snapshot layers are searched; may be repeated.") var parents: [String] = []
-    @Option(help: "Image format; told from the file's name and header when it is left out.") var format: String?
+    @OptionGroup var source: ImageOptions
     @Flag(help: "Serve until the folder is unmounted or this command is interrupted.") var foreground = false
     @Flag(help: "Print JSON.") var json = false
 
@@ -37,7 +35,7 @@ struct MountCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let image = try shownImage()
+        let image = try source.image(image)
         let point = MountTable.normalized(HostPath(folder))
         if try await blocking({ try MountedImage.clearDead(on: point) }) {
             Terminal.talk("anyvisor: \(point) was still mounted by a server that was killed; cleared")
@@ -63,18 +61,6 @@ struct MountCommand: AsyncParsableCommand {
         let isGood = await onOwnThread { server.wait() }
         signals.forEach { $0.cancel() }
         if !isGood { throw ExitCode(ExitStatus.backend) }
-    }
-
-    private func shownImage() throws -> DiskImage {
-        var named = try ImageName.resolve(image, format: format)
-        let folders = parents.map { HostFiles.absolute(HostPath($0)) }
-        guard let layer else {
-            if !folders.isEmpty { named.parentFolders = folders }
-            return named
-        }
-        var shown = try ImageName.resolve(layer, format: format)
-        shown.parentFolders = [named.path.parent] + folders
-        return shown
     }
 
     private func checkFolder(_ point: HostPath) throws {
