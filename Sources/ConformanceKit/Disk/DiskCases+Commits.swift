@@ -50,7 +50,7 @@ extension DiskCases {
             let before = try await context.with(image, .readOnly) { _, filesystem in
                 try await context.entries(.root, in: filesystem).map(\.name)
             }
-            let copy = DiskImage(path: context.folder.appending("copy.\(image.format)"), format: image.format)
+            let copy = image.at(context.folder.appending("copy.\(image.format)"))
             try await context.with(image, .readWrite) { _, filesystem in
                 try await put("new", "/new", context, filesystem)
                 // A copy taken now is what a crash would leave behind.

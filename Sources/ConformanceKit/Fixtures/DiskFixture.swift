@@ -8,11 +8,18 @@ import Host
 /// Makes images of one format with a known tree, by tools that are not ours (mke2fs, debugfs, qemu-img).
 struct DiskFixture: Sendable {
     let format: ImageFormat
+    /// Whether its images are layers over a master, which is found by a folder that is given.
+    var isLayer = false
     /// Where master copies lie.
     let folder: HostPath
 
-    /// Formats for which fixtures can be made.
-    static let formats: [ImageFormat] = [.raw, .vdi, .vhd, .qcow2, .memory, .folder]
+    /// Kinds of images for which fixtures can be made.
+    static let kinds: [(format: ImageFormat, isLayer: Bool)] = [
+        (.raw, false), (.vdi, false), (.vdi, true), (.vhd, false), (.qcow2, false), (.memory, false), (.folder, false),
+    ]
+
+    /// What the cases over it are called by.
+    var name: String { isLayer ? "\(format)-layer" : format.rawValue }
 
     /// Whether images hold ext4, which others can look into.
     var isExt: Bool { [.raw, .vdi, .vhd, .qcow2].contains(format) }
@@ -52,6 +59,11 @@ struct DiskFixture: Sendable {
             default: try await makeExt(shape, draft)
             }
             guard rename(draft.string, master.string) == 0 else { throw hostError("fixture", "cannot make \(master)") }
+        }
+        if isLayer, shape != .garbage {
+            try VDILayer.make(over: master, at: path)
+            if shape == .truncated { truncate(path.string, off_t((HostFiles.size(path) ?? 0) / 2)) }
+            return DiskImage(path: path, format: format, parentFolders: [folder])
         }
         _ = try await Tool.check("cp", ["-a", "--reflink=auto", "--sparse=always", master.string, path.string])
         return DiskImage(path: path, format: format)
@@ -105,7 +117,7 @@ struct DiskFixture: Sendable {
             let target = format == .vhd ? ["-O", "vpc", "-o", "force_size=on"] : ["-O", format.rawValue]
             _ = try await Tool.check("qemu-img", ["convert", "-f", "raw"] + target + [raw.string, path.string])
         }
-        if shape == .truncated { truncate(path.string, off_t((HostFiles.size(path) ?? 0) / 2)) }
+        if shape == .truncated, !isLayer { truncate(path.string, off_t((HostFiles.size(path) ?? 0) / 2)) }
     }
 
     private func makeRaw(_ raw: HostPath) async throws {

@@ -13,11 +13,23 @@ struct ExtOracle: Sendable {
         }
         raw = folder.appending("oracle.raw")
         try? HostFiles.removeTree(raw)
+        let base = try image.parentFolders?.first.map { try ExtOracle.base(of: image, in: $0) } ?? image
         let source =
-            image.format == .vhd
-            ? ["--image-opts", "driver=vpc,force_size_calc=current_size,file.filename=\(image.path)"]
-            : ["-f", image.format.rawValue, image.path.string]
+            base.format == .vhd
+            ? ["--image-opts", "driver=vpc,force_size_calc=current_size,file.filename=\(base.path)"]
+            : ["-f", base.format.rawValue, base.path.string]
         _ = try await Tool.check("qemu-img", ["convert", "-O", "raw"] + source + [raw.string])
+        if base != image { try VDILayer.lay(image.path, over: raw) }
+    }
+
+    /// The master on which a layer of the fixture was made.
+    private static func base(of image: DiskImage, in folder: HostPath) throws -> DiskImage {
+        let uuid = try HostFiles.read(image.path)[0x1a8..<0x1b8]
+        for name in HostFiles.names(in: folder) where name.hasSuffix(".vdi") {
+            let path = folder.appending(name)
+            if try HostFiles.read(path)[0x188..<0x198] == uuid { return DiskImage(path: path, format: .vdi) }
+        }
+        throw ConformanceFailure("the base of \(image.path) is not in \(folder)")
     }
 
     /// - Throws: `ConformanceFailure` with what e2fsck complains about.

@@ -26,18 +26,19 @@ struct DiskRun {
     private func all(_ backend: any DiskAccess) async throws -> [CaseResult] {
         let info = try await backend.info()
         try ConformanceSuite.checkUsable(try await backend.check(.presence))
-        let formats = DiskFixture.formats.filter { info.formats.contains($0) }
-        guard !formats.isEmpty else {
+        let kinds = DiskFixture.kinds.filter { info.formats.contains($0.format) }
+        guard !kinds.isEmpty else {
             throw ConformanceSkip("nobody can make images of its formats, \(info.formats.map(\.rawValue))")
         }
         var results: [CaseResult] = []
-        for (number, format) in formats.enumerated() {
-            let masters = settings.folder.appending("masters-\(format)")
+        for (number, kind) in kinds.enumerated() {
+            let name = DiskFixture(format: kind.format, isLayer: kind.isLayer, folder: folder).name
+            let masters = settings.folder.appending("masters-\(name)")
             try HostFiles.makeDirectories(masters)
-            let place = folder.appending(format.rawValue)
+            let place = folder.appending(name)
             try HostFiles.makeDirectories(place)
-            let cell = DiskCell(
-                make, backend, info: info, fixture: DiskFixture(format: format, folder: masters), folder: place)
+            let fixture = DiskFixture(format: kind.format, isLayer: kind.isLayer, folder: masters)
+            let cell = DiskCell(make, backend, info: info, fixture: fixture, folder: place)
             results += await run(cell, place, isFirst: number == 0)
             await cell.discard()
             if settings.stopsAtFailure, results.contains(where: { $0.outcome.isFailure }) { break }
@@ -49,7 +50,7 @@ struct DiskRun {
         var results: [CaseResult] = []
         for (number, test) in DiskCases.all.enumerated() where ConformanceSuite.admits(test, settings.filter) {
             guard isFirst || Self.formatGroups.contains(test.group) else { continue }
-            let name = "\(cell.fixture.format): \(test.group): \(test.name)"
+            let name = "\(cell.fixture.name): \(test.group): \(test.name)"
             var result: CaseResult
             if let objection = ConformanceSuite.objection(test, cell.info.features) {
                 result = CaseResult(name: name, outcome: .skipped(objection), duration: .zero)
