@@ -23,6 +23,11 @@ import Testing
         #expect(scratch.names() == (names + ["out"]).sorted())
     }
 
+    @Test func `what the formats need is found`() {
+        let finding = VirtualDisk.foreignFinding()
+        #expect(finding.status == .good, "\(finding)")
+    }
+
     @Test func `what is known to be zero is not read`() async throws {
         let image = try await ForeignKind.qcow2.make(scratch, from: scratch.file(foreignContent()))
         let file = try VirtualDisk.open(image, .readOnly).file

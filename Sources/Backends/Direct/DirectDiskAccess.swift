@@ -25,7 +25,8 @@ public final class DirectDiskAccess: DiskAccess {
     /// See `DiskAccess`.
     public func check(_ depth: CheckDepth) async throws -> [Finding] {
         let library = Finding("libext2fs", .good, DirectBackend.version)
-        return depth == .presence ? [library] : [library, await DirectProof.run(self)]
+        let findings = [library, VirtualDisk.foreignFinding()]
+        return depth == .presence ? findings : findings + [await DirectProof.run(self)]
     }
 
     /// See `DiskAccess`.

@@ -44,6 +44,7 @@ final class VDFuseAccess: DiskAccess {
         } catch {
             findings.append(finding("server", BackendError.wrapping(error, "vdfuse.check")))
         }
+        findings.append(VirtualDisk.foreignFinding())
         if depth == .proof, !findings.contains(where: { $0.status == .bad }) { findings.append(await proof()) }
         return findings
     }
