@@ -2,6 +2,7 @@ import Abstractions
 import Dispatch
 import Host
 import Synchronization
+import VirtualDisk
 
 #if canImport(Glibc)
     import Glibc
@@ -21,6 +22,7 @@ enum CommandScope {
         let signals = onInterrupt { work.cancel() }
         let result = await work.result
         signals.forEach { $0.cancel() }
+        await recoverImages(scope)
         do {
             try scope.remove()
         } catch {
@@ -33,6 +35,14 @@ enum CommandScope {
     /// Calls the handler when somebody asks this process to end; the second time the process ends. The answer must be kept.
     static func onInterrupt(_ handler: @escaping @Sendable () -> Void) -> [any DispatchSourceSignal] {
         [SIGINT, SIGTERM, SIGHUP].map { watch($0, handler) }
+    }
+
+    /// A plugin that died, or had no room, may have left something beside an image.
+    private static func recoverImages(_ scope: RunScope) async {
+        let records = (try? scope.journal.records()) ?? []
+        for case .redo(let image) in Set(records) where VirtualDisk.hasLeftovers(image) {
+            _ = await onOwnThread { Result { try VirtualDisk.recover(image) } }
+        }
     }
 
     private static func watch(_ number: Int32, _ handler: @escaping @Sendable () -> Void) -> any DispatchSourceSignal {

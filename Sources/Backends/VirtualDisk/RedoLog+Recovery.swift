@@ -107,3 +107,11 @@ extension RedoLog {
             "\(path) \(what); move it away, or bring back the image that it belongs to", blame: .disk)
     }
 }
+
+extension VirtualDisk {
+    /// Whether a log, whole or in the making, lies beside an image; its writer may live.
+    public static func hasLeftovers(_ image: DiskImage) -> Bool {
+        let path = resolved(image).path
+        return HostFiles.exists(RedoLog.path(of: path)) || !RedoLog.drafts(of: path).isEmpty
+    }
+}

@@ -22,12 +22,8 @@ enum ForeignImage {
     ///
     /// - Returns: whether a redo log was applied.
     static func recover(_ image: DiskImage) throws -> Bool {
-        guard hasLeftovers(image.path) else { return false }
+        guard VirtualDisk.hasLeftovers(image) else { return false }
         return try openForWriting(image).applied
-    }
-
-    private static func hasLeftovers(_ path: HostPath) -> Bool {
-        HostFiles.exists(RedoLog.path(of: path)) || !RedoLog.drafts(of: path).isEmpty
     }
 
     private static func openForWriting(_ image: DiskImage) throws -> (file: any ImageFile, applied: Bool) {
@@ -43,7 +39,7 @@ enum ForeignImage {
                 "\(path) can only be read: \(objection); `anyvisor disk export` and `import` make a copy that can be written",
                 blame: .caller)
         }
-        if hasLeftovers(path) { try ForeignTool.repairLeaks(plan) }
+        if VirtualDisk.hasLeftovers(image) { try ForeignTool.repairLeaks(plan) }
         let file = try open(plan, .readWrite, lock)
         return (file, try RedoLog.recover(file))
     }
