@@ -68,6 +68,9 @@ enum Appliance {
         for process in processes(using: socket) { process.signal(SIGKILL) }
     }
 
+    /// Whether there is such a QEMU.
+    static func isRunning(using socket: HostPath) -> Bool { !processes(using: socket).isEmpty }
+
     /// Whether somebody stopped that QEMU.
     static func isStopped(using socket: HostPath) -> Bool {
         processes(using: socket).contains { ProcessIdentity.isStopped($0.pid) }

@@ -88,7 +88,7 @@ extension ApplianceTree {
         try refuseConflicts(reader, path)
         let transfer = TarTransfer(
             reader: reader, topName: path == .root ? "." : path.name, options: options, progress: progress,
-            cancellation: cancellation)
+            cancellation: cancellation, activity: guest.activity)
         return try transfer.run { archive in
             try withPath(path.parent) { folder in
                 try guest.check(

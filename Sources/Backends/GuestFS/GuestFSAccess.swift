@@ -7,15 +7,17 @@ import VirtualDisk
 
 /// Opens images through libguestfs.
 final class GuestFSAccess: DiskAccess {
-    private let usesKVM: Bool
+    private let pool: AppliancePool
     private let sessions = Mutex<(isClosed: Bool, open: [ObjectIdentifier: GuestFSSession])>((false, [:]))
 
-    init(_ options: OptionValues) { usesKVM = options.flag("kvm") }
+    init(_ options: OptionValues) {
+        pool = AppliancePool(Accelerator(options["kvm"].flatMap(Accelerator.Choice.init) ?? .auto))
+    }
 
     func info() async throws -> DiskAccessInfo {
         DiskAccessInfo(
             name: "libguestfs", version: try version(), features: [.write, .hardLinks, .sparse, .ownership],
-            formats: VirtualDisk.formats, fileSystems: ["ext2", "ext3", "ext4"])
+            formats: VirtualDisk.formats, fileSystems: MountRecipe.fileSystems)
     }
 
     func check(_ depth: CheckDepth) async throws -> [Finding] {
@@ -35,10 +37,14 @@ final class GuestFSAccess: DiskAccess {
             }
         }
         do {
-            guard try result.get().contains(where: { $0.fileSystem?.hasPrefix("ext") == true }) else {
-                return Suitability(score: 0, reason: "no ext2, ext3 or ext4 file system on \(image.path)")
+            let isUsable = try result.get().contains {
+                MountRecipe.of($0.fileSystem) != nil || $0.fileSystem == MountRecipe.physicalVolume
             }
-            return Suitability(score: 20, reason: "works, after 10 s for starting the appliance")
+            guard isUsable else {
+                let known = MountRecipe.fileSystems.joined(separator: ", ")
+                return Suitability(score: 0, reason: "no file system on \(image.path) is one of \(known)")
+            }
+            return Suitability(score: 20, reason: "works, after 10 s for starting the appliance once")
         } catch {
             return Suitability(score: 0, reason: BackendError.wrapping(error, "disk.probe").message)
         }
@@ -47,12 +53,11 @@ final class GuestFSAccess: DiskAccess {
     func open(_ image: DiskImage, _ mode: AccessMode) async throws -> any DiskSession {
         if let problem = Appliance.problem() { throw problem }
         let absolute = image.at(HostFiles.absolute(image.path))
-        let usesKVM = usesKVM
         let forget: @Sendable (GuestFSSession) -> Void = { [weak self] session in
             self?.sessions.withLock { _ = $0.open.removeValue(forKey: ObjectIdentifier(session)) }
         }
-        let session = try await onOwnThread {
-            Result { try GuestFSSession(absolute, mode, usesKVM: usesKVM, onClose: forget) }
+        let session = try await onOwnThread { [pool] in
+            Result { try GuestFSSession(absolute, mode, pool, onClose: forget) }
         }.get()
         let isClosed = sessions.withLock { state in
             if !state.isClosed { state.open[ObjectIdentifier(session)] = session }
@@ -71,6 +76,7 @@ final class GuestFSAccess: DiskAccess {
             return Array(state.open.values)
         }
         for session in open { try? await session.close() }
+        await onOwnThread { [pool] in pool.close() }
     }
 
     // MARK: - Parts

@@ -8,8 +8,9 @@ public enum GuestFSBackend {
         summary: "a small machine of libguestfs mounts the image; slow to start, apart from the host",
         options: [
             OptionDeclaration(
-                "kvm", .boolean, default: "false",
-                help: "let the appliance use KVM; where KVM is there and broken it would hang without a word")
+                "kvm", .string, default: "auto",
+                help: "whether the appliance uses KVM; auto: when it has proved itself, which the first start tries",
+                choices: ["auto", "true", "false"])
         ],
         factory: .disk { GuestFSAccess($0) })
 }

@@ -9,162 +9,196 @@ import VirtualDisk
     import Glibc
 #endif
 
-/// What a session has open: the staged view, its NBD server and the appliance. Blocks; only the session's worker enters it.
+/// What a session has open: the staged view, its NBD server and, while it needs one, an appliance. Blocks; only the session's
+/// worker enters it.
 ///
 /// ```
 ///   image --StagedView-- NBD socket -- appliance's QEMU -- its kernel -- daemon -- libguestfs -- here
 /// ```
-/// The appliance starts with the first file system that is asked for. One volume is mounted at a time, as `/`: so a link of the
-/// guest leads where it would lead there.
+/// The appliance comes with the first file system that is asked for. One volume is mounted at a time, as `/`: so a link of the
+/// guest leads where it would lead there. Before a commit and at the end everything is unmounted, written and unplugged.
 final class GuestFSCore: @unchecked Sendable {
-    // Confined to the worker's thread, but for `socket`, `view` and `interrupt`, which may be used from any.
+    // Confined to the worker's thread, but for `interrupt`, `kill`, `activity`, `isStopped` and `stagingFailure`.
     let mode: AccessMode
-    let socket: HostPath
-    private let view: StagedView
-    private let folder: HostPath
-    private let shortFolder: HostPath
-    private let isFast: Bool
-    private let server: NBDServer
-    private let handle = Mutex<GuestHandle?>(nil)
+    let view: StagedView
+    let server: NBDServer
+    private let pool: AppliancePool
+    private let appliance = Mutex<(isWanted: Bool, current: RunningAppliance?)>((true, nil))
+    private let readiness = Atomic(false)
     private var mounted: VolumeID?
     private var isOver = false
+    private var hasBtrfs = false
+    var drives: [VolumeID: RunningAppliance.Drive] = [:]
+    /// Whether LVM has the disk in its hands.
+    var isLogicalOpen = false
+    /// The logical volumes, while they are open.
+    var logical: [Volume]?
 
-    /// Opens the image; the appliance comes later.
-    init(_ image: DiskImage, _ mode: AccessMode, folder: HostPath, shortFolder: HostPath, usesKVM: Bool) throws {
+    /// Opens the image.
+    init(_ image: DiskImage, _ mode: AccessMode, socket: HostPath, pool: AppliancePool) throws {
         self.mode = mode
-        self.folder = folder
-        self.shortFolder = shortFolder
-        isFast = usesKVM
-        socket = shortFolder.appending("nbd")
+        self.pool = pool
         view = try StagedView(image, mode)
         server = try NBDServer(view, on: socket)
     }
 
-    var volumes: [Volume] { view.volumes }
-
-    /// Interrupts a transfer under way; for any thread.
-    func interrupt() { handle.withLock { $0 }?.cancel() }
+    /// The disk's volumes; the appliance looks for logical ones.
+    ///
+    /// - Throws: `unavailable`, `crashed`, `internal`.
+    func volumes() throws -> [Volume] { view.volumes + (try logicalVolumes()) }
 
     /// The handle with this volume mounted.
     ///
     /// - Throws: `notFound`, `unsupported`, `corrupt`, `unavailable`, `crashed`.
     func guest(_ volume: VolumeID) throws -> GuestHandle {
         if isOver { throw BackendError(.invalidState, "disk.filesystem", "the session is closed") }
-        if mounted == volume, let open = handle.withLock({ $0 }) { return open }
-        guard let found = view.volumes.first(where: { $0.id == volume }) else {
-            throw BackendError(.notFound, "disk.filesystem", "the disk has no volume \(volume)")
-        }
-        guard let type = found.fileSystem, ["ext2", "ext3", "ext4"].contains(type) else {
+        if mounted == volume, let running { return running.guest }
+        let found = try find(volume)
+        guard let recipe = MountRecipe.of(found.fileSystem) else {
             throw BackendError(
                 .unsupported, "disk.filesystem",
-                "volume \(volume) has \(found.fileSystem ?? "no known file system"), not ext2, ext3 or ext4")
+                "volume \(volume) has \(found.fileSystem ?? "no known file system"), not one of "
+                    + MountRecipe.fileSystems.joined(separator: ", "))
         }
-        if let guest = handle.withLock({ $0 }) { try unmount(guest) }
-        if let objection = try view.objection(to: found) { throw objection }
-        let guest = try handle.withLock({ $0 }) ?? launch()
-        let device = volume == .whole ? "/dev/sda" : "/dev/sda\(volume.rawValue.drop { !$0.isNumber })"
-        // errors=remount-ro: an image that says errors=panic would end the appliance. noload: nothing is replayed.
-        let options = mode == .readOnly ? "ro,noload" : "noatime,noinit_itable,errors=remount-ro"
-        guard guestfs_mount_options(guest.pointer, options, device, "/") == 0 else {
-            var error = guest.failure("disk.filesystem", "the file system on \(volume) cannot be mounted")
-            if error.code != .crashed { error.code = .corrupt }
-            throw error
+        guard let options = mode == .readOnly ? recipe.reading : recipe.writing else {
+            throw BackendError(.unsupported, "disk.filesystem", "\(recipe.type) on \(volume) can only be read")
         }
+        let isLogical = logical?.contains(found) == true
+        if !isLogical, let objection = try view.objection(to: found) { throw objection }
+        try release(keepingLogical: isLogical)
+        let appliance = try launched()
+        if isLogical, let objection = try objection(toLogical: found, appliance.guest) { throw objection }
+        let device = try isLogical ? GuestFSCore.device(ofLogical: found.id) : plug(found.id, appliance)
+        hasBtrfs = hasBtrfs || recipe.type == "btrfs"
+        try appliance.guest.mount(device, recipe.type, options, "the file system on \(found.id)")
         mounted = volume
-        return guest
+        return appliance.guest
     }
 
     func commit() throws {
         guard mode == .readWrite else {
             throw BackendError(.invalidState, "disk.commit", "the session is read-only")
         }
-        if let guest = handle.withLock({ $0 }) { try unmount(guest) }
+        try release()
         try view.commit()
     }
 
-    func close() {
+    /// Lets the image go, and the appliance when it is to be used again.
+    func close(isSound: Bool) {
         isOver = true
-        let guest = handle.withLock { handle in
-            defer { handle = nil }
-            return handle
+        let given = isSound && running != nil && (try? release()) != nil
+        let last = appliance.withLock { state in
+            defer { state.current = nil }
+            state.isWanted = false
+            return state.current
         }
-        if let guest {
+        if let last, given {
+            pool.giveBack(last)
+        } else if let last {
             // What was not committed is dropped with the view, so nobody waits for the appliance to write it.
             server.end()
-            Appliance.kill(using: socket)
-            guestfs_shutdown(guest.pointer)
-            guest.close()
+            try? last.end()
         }
         server.end()
         view.close()
     }
 
+    // MARK: - For any thread
+
+    /// Interrupts a transfer under way.
+    func interrupt() { appliance.withLock { $0.current }?.guest.cancel() }
+
+    /// Frees the worker from a call that hangs: without its QEMU every call of libguestfs ends. No appliance is started any more.
+    func kill() {
+        let last = appliance.withLock { state in
+            state.isWanted = false
+            return state.current
+        }
+        if let last { Appliance.kill(using: last.socket) }
+    }
+
+    /// Whether somebody stopped the appliance.
+    var isStopped: Bool { appliance.withLock { $0.current }.map { Appliance.isStopped(using: $0.socket) } ?? false }
+
+    /// The signs of life so far; nil while there is no appliance that could give any.
+    var activity: UInt64? {
+        guard readiness.load(ordering: .acquiring), let running else { return nil }
+        return running.guest.activity.count &+ server.activity.count
+    }
+
+    /// The first write of the appliance that could not be staged: the cause of whatever it complains about since.
+    var stagingFailure: BackendError? { view.failure }
+
     // MARK: - Parts
 
-    private func unmount(_ guest: GuestHandle) throws {
-        try guest.check(guestfs_umount_all(guest.pointer), "disk.commit", "the file system cannot be unmounted")
-        mounted = nil
-        try guest.check(guestfs_sync(guest.pointer), "disk.commit", "the appliance could not write everything")
-    }
+    private var running: RunningAppliance? { appliance.withLock { $0.current } }
 
-    /// Starts the appliance. The library's errors hide their cause unless it is verbose: so a start that failed is done again like that.
-    private func launch() throws -> GuestHandle {
-        let begun = ContinuousClock.now
-        do {
-            return try launch(verbose: false)
-        } catch {
-            guard ContinuousClock.now - begun < .seconds(20), !isOver else { throw error }
-            return try launch(verbose: true)
+    private func find(_ volume: VolumeID) throws -> Volume {
+        let known = view.volumes.first { $0.id == volume }
+        if let known, known.fileSystem != MountRecipe.physicalVolume { return known }
+        let logical = try logicalVolumes()
+        if known != nil { return try only(of: logical, in: volume) }
+        guard let found = logical.first(where: { $0.id == volume }) else {
+            throw BackendError(.notFound, "disk.filesystem", "the disk has no volume \(volume)")
         }
+        return found
     }
 
-    private func launch(verbose: Bool) throws -> GuestHandle {
-        let cache = Appliance.cache
-        try HostFiles.makeDirectories(cache)
-        try RunScope.current?.journal.append(.process("libguestfs appliance"))
-        // Sockets go to XDG_RUNTIME_DIR, whose path must be short; nothing else of the user's settings changes what we do.
-        var environment = ["XDG_RUNTIME_DIR": shortFolder.string]
-        environment["LIBGUESTFS_PATH"] = HostEnvironment.variable("LIBGUESTFS_PATH")
-        environment["LIBGUESTFS_HV"] = HostEnvironment.variable("LIBGUESTFS_HV")
-        let guest = try GuestHandle(environment: environment, verbose: verbose)
-        handle.withLock { $0 = guest }
+    /// The appliance, which is started when the session has none.
+    func launched() throws -> RunningAppliance {
+        if let running { return running }
         do {
-            try configure(guest, cache)
-            let watch = SocketFolderWatch(socket)
-            let result = guestfs_launch(guest.pointer)
-            watch.end()
-            guard result == 0 else {
-                let text = guestfs_last_error(guest.pointer).map { String(cString: $0) } ?? "no reason given"
-                throw BackendError(
-                    .crashed, "disk.filesystem", "the appliance did not start", retry: .reopen,
-                    native: .init(
-                        domain: "libguestfs", code: Int(guestfs_last_errno(guest.pointer)), text: text),
-                    evidence: ["appliance": guest.logTail])
+            let taken = try pool.take { candidate in
+                appliance.withLock { state in
+                    state.current = state.isWanted ? candidate : nil
+                    return state.isWanted
+                }
             }
-            guest.forgetLog()
-            return guest
+            taken.guest.prepareThread()
+            readiness.store(true, ordering: .releasing)
+            return taken
         } catch {
-            handle.withLock { $0 = nil }
-            guest.close()
+            appliance.withLock { $0.current = nil }
             throw error
         }
     }
 
-    private func configure(_ guest: GuestHandle, _ cache: HostPath) throws {
-        func set(_ result: Int32, _ what: String) throws {
-            guard result == 0 else {
-                let text = guestfs_last_error(guest.pointer).map { String(cString: $0) } ?? "no reason given"
-                throw BackendError(.internal, "disk.open", "libguestfs does not take \(what): \(text)")
-            }
+    /// Plugs a volume in, unless it is.
+    ///
+    /// - Returns: its path in the appliance.
+    func plug(_ volume: VolumeID, _ appliance: RunningAppliance) throws -> String {
+        if let drive = drives[volume] { return drive.device }
+        // LVM opens its disks for writing even to read them; a write fails at the server.
+        let isPhysical = view.volumes.first { $0.id == volume }?.fileSystem == MountRecipe.physicalVolume
+        let drive = try appliance.attach(
+            volume.rawValue, of: server.path, isReadOnly: mode == .readOnly && !isPhysical)
+        drives[volume] = drive
+        return drive.device
+    }
+
+    /// Unmounts, writes everything and unplugs all disks, so that nothing can reach the image any more.
+    private func release(keepingLogical: Bool = false) throws {
+        guard let running else { return }
+        let guest = running.guest
+        if mounted != nil {
+            try guest.check(guestfs_umount_all(guest.pointer), "disk.commit", "the file system cannot be unmounted")
+            mounted = nil
         }
-        try set(guestfs_set_backend(guest.pointer, "direct"), "the backend direct")
-        if !isFast {
-            // Where KVM is there and does not work, the appliance would hang without a word.
-            try set(guestfs_set_backend_setting(guest.pointer, "force_tcg", "1"), "force_tcg")
+        if keepingLogical { return }
+        if isLogicalOpen {
+            try guest.check(
+                guestfs_vg_activate_all(guest.pointer, 0), "disk.commit", "the volume groups cannot be closed")
+            logical = nil
+            isLogicalOpen = false
         }
-        try set(guestfs_set_cachedir(guest.pointer, cache.string), "the cache folder \(cache)")
-        try set(guestfs_set_tmpdir(guest.pointer, folder.string), "the temporary folder \(folder)")
-        try set(guestfs_set_memsize(guest.pointer, 512), "512 MiB of memory")
-        try set(av_guestfs_add_nbd(guest.pointer, "unix:\(socket)"), "the disk on \(socket)")
+        guard !drives.isEmpty else { return }
+        try guest.check(guestfs_sync(guest.pointer), "disk.commit", "the appliance could not write everything")
+        for (volume, drive) in drives {
+            try running.detach(drive)
+            drives[volume] = nil
+        }
+        // The kernel's btrfs remembers a disk by its identity and would refuse an older state of it.
+        if hasBtrfs { try guest.run("btrfs device scan --forget") }
+        hasBtrfs = false
     }
 }

@@ -12,28 +12,27 @@ final class GuestFSSession: DiskSession {
     let mode: AccessMode
     private let core: GuestFSCore
     private let worker: BlockingWorker
-    private let folders: [HostPath]
+    private let folder: HostPath
     private let isClosed = Mutex(false)
-    private let wasStopped = Mutex(false)
+    /// What makes the appliance unfit for another session; nil while nothing does.
+    private let fault = Mutex<String?>(nil)
+    private let calls = Atomic(0)
     private let watch = Mutex<Task<Void, Never>?>(nil)
     private let onClose: @Sendable (GuestFSSession) -> Void
 
+    /// The longest time for which an appliance at work may give no sign of life: less than a plugin's host waits.
+    private static let longestSilence = Duration.seconds(45)
+
     /// Opens the image; blocks for a moment.
     init(
-        _ image: DiskImage, _ mode: AccessMode, usesKVM: Bool, onClose: @escaping @Sendable (GuestFSSession) -> Void
+        _ image: DiskImage, _ mode: AccessMode, _ pool: AppliancePool,
+        onClose: @escaping @Sendable (GuestFSSession) -> Void
     ) throws {
         self.mode = mode
         self.onClose = onClose
-        let folder = try RunScope.makeProcessFolder("guestfs")
+        folder = try RunScope.makeProcessFolder("gfs", short: true)
         do {
-            let short = try RunScope.makeProcessFolder("gfs", short: true)
-            folders = [folder, short]
-            do {
-                core = try GuestFSCore(image, mode, folder: folder, shortFolder: short, usesKVM: usesKVM)
-            } catch {
-                try? RunScope.removeProcessFolder(short)
-                throw error
-            }
+            core = try GuestFSCore(image, mode, socket: folder.appending("nbd"), pool: pool)
         } catch {
             try? RunScope.removeProcessFolder(folder)
             throw error
@@ -41,7 +40,10 @@ final class GuestFSSession: DiskSession {
         worker = BlockingWorker("libguestfs session of \(image.path)")
     }
 
-    func volumes() async throws -> [Volume] { try await perform("disk.volumes") { $0.volumes } }
+    func volumes() async throws -> [Volume] {
+        startWatch()
+        return try await perform("disk.volumes") { try $0.volumes() }
+    }
 
     func filesystem(on volume: VolumeID) async throws -> any GuestFilesystem {
         startWatch()
@@ -67,14 +69,11 @@ final class GuestFSSession: DiskSession {
             watch.withLock { $0 }?.cancel()
             onClose(self)
         }
-        if worker.isWedged { free() }
-        let isDone = await worker.cleanUp(within: .seconds(10)) { [core] in core.close() }
-        if !isDone { free() }
-        let folders = folders
-        let result = await onOwnThread {
-            Result { for folder in folders { try RunScope.removeProcessFolder(folder) } }
-        }
-        try result.get()
+        if worker.isWedged { core.kill() }
+        let isSound = fault.withLock { $0 == nil } && !worker.isWedged
+        let isDone = await worker.cleanUp(within: .seconds(10)) { [core] in core.close(isSound: isSound) }
+        if !isDone { core.kill() }
+        try await onOwnThread { [folder] in Result { try RunScope.removeProcessFolder(folder) } }.get()
     }
 
     /// Runs blocking work on the session's thread; past the deadline the appliance is killed, and the session is lost.
@@ -82,15 +81,32 @@ final class GuestFSSession: DiskSession {
         _ operation: String, _ body: @escaping @Sendable (GuestFSCore) throws -> Value
     ) async throws -> Value {
         if isClosed.withLock({ $0 }) { throw BackendError(.invalidState, operation, "the session is closed") }
+        calls.wrappingAdd(1, ordering: .relaxed)
+        defer { calls.wrappingSubtract(1, ordering: .relaxed) }
         do {
             return try await worker.call(operation) { [core] in try body(core) }
-        } catch var error as BackendError {
-            if error.code == .timeout { free() }
-            if error.code == .crashed, wasStopped.withLock({ $0 }) {
-                error.message = "the appliance was stopped, and therefore killed"
-            }
-            throw error
+        } catch let error as BackendError {
+            throw explained(error, operation)
         }
+    }
+
+    /// What is behind an error; notes whether the appliance may serve another session.
+    private func explained(_ error: BackendError, _ operation: String) -> BackendError {
+        var error = error
+        if error.code == .timeout { core.kill() }
+        let isInnocent = [.notFound, .alreadyExists, .invalidArgument, .invalidState].contains(error.code)
+        if let cause = core.stagingFailure, !isInnocent, error.code != .timeout {
+            error = cause
+            error.operation = operation
+        }
+        let known = fault.withLock { fault in
+            if [.timeout, .crashed, .internal].contains(error.code) || core.stagingFailure != nil {
+                fault = fault ?? error.message
+            }
+            return fault
+        }
+        if error.code == .crashed, let known { error.message = known }
+        return error
     }
 
     /// Like `perform`, for a copy that ends when the caller cancels.
@@ -106,23 +122,30 @@ final class GuestFSSession: DiskSession {
         }
     }
 
-    /// Frees the worker from a call that hangs: without its QEMU every call of libguestfs ends.
-    private func free() { Appliance.kill(using: core.socket) }
-
-    /// Looks now and then whether somebody stopped the appliance: it answers nothing then, and never dies.
+    /// Looks each second whether the appliance is alive: a stopped one answers nothing, and never dies; neither does one that hangs.
     private func startWatch() {
         watch.withLock { task in
             guard task == nil else { return }
             task = Task { [core] in
                 var looksStopped = 0
+                var last = core.activity
+                var moved = ContinuousClock.now
                 while (try? await Task.sleep(for: .seconds(1))) != nil {
-                    looksStopped = Appliance.isStopped(using: core.socket) ? looksStopped + 1 : 0
-                    if looksStopped == 2 {
-                        self.wasStopped.withLock { $0 = true }
-                        self.free()
+                    looksStopped = core.isStopped ? looksStopped + 1 : 0
+                    if looksStopped == 2 { end("the appliance was stopped, and therefore killed") }
+                    let activity = core.activity
+                    if activity == nil || activity != last || calls.load(ordering: .relaxed) == 0 {
+                        (last, moved) = (activity, .now)
+                    } else if .now - moved > GuestFSSession.longestSilence {
+                        end("the appliance gave no sign of life for 45 s, and was therefore killed")
                     }
                 }
             }
         }
+    }
+
+    private func end(_ reason: String) {
+        fault.withLock { $0 = $0 ?? reason }
+        core.kill()
     }
 }

@@ -15,6 +15,8 @@ final class GuestHandle: @unchecked Sendable {
     // Confined to the session's worker, but for `cancel`, which the library allows from any thread, and the log, which has a lock.
     let pointer: OpaquePointer
     private let log = Mutex<[UInt8]>([])
+    /// A sign for every call that returned, every line that the appliance said and every step of a transfer.
+    let activity = ActivityMeter()
 
     /// Makes a handle; starts nothing.
     ///
@@ -26,7 +28,7 @@ final class GuestHandle: @unchecked Sendable {
             throw BackendError(.unavailable, "guestfs", "libguestfs makes no handle", blame: .host)
         }
         self.pointer = pointer
-        guestfs_set_error_handler(pointer, nil, nil)
+        prepareThread()
         withStrings(environment.map { "\($0.key)=\($0.value)" }) { _ = guestfs_parse_environment_list(pointer, $0) }
         guestfs_set_verbose(pointer, verbose ? 1 : 0)
         guestfs_set_event_callback(
@@ -36,10 +38,19 @@ final class GuestHandle: @unchecked Sendable {
                 let handle = Unmanaged<GuestHandle>.fromOpaque(opaque).takeUnretainedValue()
                 handle.keep(UnsafeRawBufferPointer(start: text, count: count))
             }, av_guestfs_log_events(), 0, Unmanaged.passUnretained(self).toOpaque())
+        guestfs_set_event_callback(
+            pointer,
+            { _, opaque, _, _, _, _, _, _, _ in
+                guard let opaque else { return }
+                Unmanaged<GuestHandle>.fromOpaque(opaque).takeUnretainedValue().activity.note()
+            }, av_guestfs_progress_event(), 0, Unmanaged.passUnretained(self).toOpaque())
     }
 
     /// Frees the handle; kills the appliance if it still runs.
     func close() { guestfs_close(pointer) }
+
+    /// Has to be called by each thread that uses the handle, which would print every error otherwise.
+    func prepareThread() { guestfs_set_error_handler(pointer, nil, nil) }
 
     /// Interrupts a transfer under way; for any thread.
     func cancel() { guestfs_user_cancel(pointer) }
@@ -54,6 +65,7 @@ final class GuestHandle: @unchecked Sendable {
     var isReady: Bool { guestfs_is_ready(pointer) == 1 }
 
     private func keep(_ bytes: UnsafeRawBufferPointer) {
+        activity.note()
         log.withLock { $0 = Array(($0 + bytes).suffix(2048)) }
     }
 
@@ -61,11 +73,13 @@ final class GuestHandle: @unchecked Sendable {
 
     /// - Throws: the library's error when the result is not 0.
     func check(_ result: Int32, _ operation: String, _ what: String) throws {
+        activity.note()
         guard result == 0 else { throw failure(operation, what) }
     }
 
     /// - Throws: the library's error when there is no value.
     func check<Value>(_ result: Value?, _ operation: String, _ what: String) throws -> Value {
+        activity.note()
         guard let result else { throw failure(operation, what) }
         return result
     }
@@ -83,13 +97,51 @@ final class GuestHandle: @unchecked Sendable {
         var error = hostError(operation, what, errno: number)
         if number == 0 {
             error.code = GuestHandle.code(ofToolText: text)
-            error.message = "\(what): \(text.split(separator: "\n").last.map(String.init) ?? text)"
+            error.message = "\(what): \(GuestHandle.complaint(in: text))"
         }
         if [EIO, EUCLEAN, EROFS].contains(number) { error.code = .internal }
         error.blame = error.code == .noSpace ? .disk : .backend
         error.native = native
-        if error.code == .internal { error.evidence["appliance"] = logTail }
+        if error.code == .internal {
+            error.evidence["appliance"] = logTail
+            error.evidence["kernel"] = kernelComplaint()
+        }
         return error
+    }
+
+    /// Why a start failed: QEMU, supermin and the appliance say it in the log, the library often only that it did.
+    func launchFailure() -> BackendError {
+        let text = guestfs_last_error(pointer).map { String(cString: $0) } ?? "no reason given"
+        let marks = ["qemu-system", "supermin: ", "Kernel panic", "cannot open", "rror:"]
+        let lines = logTail.split { $0 == "\n" || $0 == "\r" || $0 == "\r\n" }.map(String.init)
+        let cause = lines.last { line in marks.contains { line.contains($0) } && !line.contains(" -") }
+        return BackendError(
+            .crashed, "disk.filesystem", "the appliance did not start: \(cause ?? GuestHandle.complaint(in: text))",
+            retry: .reopen,
+            native: .init(domain: "libguestfs", code: Int(guestfs_last_errno(pointer)), text: text),
+            evidence: ["appliance": logTail])
+    }
+
+    /// The line that tells the cause, among those that only say that there is one.
+    static func complaint(in text: String) -> String {
+        let noise = [
+            "dmesg(1) may have", "Exiting with failure status", "Error is not recoverable", "subcommand failed",
+        ]
+        let lines = text.split(separator: "\n").map { line in
+            var line = String(line.drop { $0 == " " })
+            // `mount_vfs: mount exited with status 32: mount: /sysroot: wrong fs type, …`
+            for mark in ["exited with status", "/sysroot: ", "on directory: "] {
+                guard let found = line.firstRange(of: mark) else { continue }
+                let rest = line[found.upperBound...]
+                if mark != "exited with status" {
+                    line = String(rest)
+                } else if let colon = rest.firstRange(of: ": ") {
+                    line = String(rest[colon.upperBound...])
+                }
+            }
+            return line
+        }
+        return lines.first { line in !line.isEmpty && !noise.contains { line.contains($0) } } ?? text
     }
 
     /// What a tool in the appliance (tar, ln, mkdir) means; it tells no number.

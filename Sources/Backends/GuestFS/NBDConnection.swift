@@ -9,12 +9,16 @@ import VirtualDisk
 final class NBDConnection {
     private let descriptor: Int32
     private let view: StagedView
+    private let activity: ActivityMeter
+    /// What the client chose; the handshake ends with it.
+    private var export = 0..<Int64(0)
     private var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
 
     /// The descriptor stays the caller's.
-    init(_ descriptor: Int32, _ view: StagedView) {
+    init(_ descriptor: Int32, _ view: StagedView, _ activity: ActivityMeter) {
         self.descriptor = descriptor
         self.view = view
+        self.activity = activity
     }
 
     deinit { buffer.deallocate() }
@@ -35,19 +39,20 @@ final class NBDConnection {
             guard let head = receive(16), NBD.number(head, 0, as: UInt64.self) == NBD.optionMagic else { return false }
             let option = NBD.number(head, 8, as: UInt32.self)
             let length = NBD.number(head, 12, as: UInt32.self)
-            guard length <= 4096, receive(Int(length)) != nil else { return false }
+            guard length <= 8192, let data = receive(Int(length)) else { return false }
             switch option {
             case NBD.Option.exportName:
+                guard choose(data) else { return false }
                 let padding = [UInt8](repeating: 0, count: skipsZeroes ? 0 : 124)
-                return send(NBD.bytes(UInt64(view.size)) + NBD.bytes(NBD.exportFlags) + padding)
+                return send(NBD.bytes(UInt64(export.count)) + NBD.bytes(NBD.exportFlags) + padding)
             case NBD.Option.info, NBD.Option.go:
-                let info = NBD.bytes(UInt16(0)) + NBD.bytes(UInt64(view.size)) + NBD.bytes(NBD.exportFlags)
+                guard choose(NBD.exportName(in: data)) else {
+                    guard reply(option, NBD.Reply.unknown) else { return false }
+                    continue
+                }
+                let info = NBD.bytes(UInt16(0)) + NBD.bytes(UInt64(export.count)) + NBD.bytes(NBD.exportFlags)
                 guard reply(option, NBD.Reply.info, info), reply(option, NBD.Reply.acknowledge) else { return false }
                 if option == NBD.Option.go { return true }
-            case NBD.Option.list:
-                guard reply(option, NBD.Reply.server, NBD.bytes(UInt32(0))), reply(option, NBD.Reply.acknowledge) else {
-                    return false
-                }
             case NBD.Option.abort:
                 _ = reply(option, NBD.Reply.acknowledge)
                 return false
@@ -55,6 +60,13 @@ final class NBDConnection {
                 guard reply(option, NBD.Reply.unsupported) else { return false }
             }
         }
+    }
+
+    /// Turns to the volume with this name.
+    private func choose(_ name: [UInt8]) -> Bool {
+        guard let volume = view.volumes.first(where: { Array($0.id.rawValue.utf8) == name }) else { return false }
+        export = volume.offset.bytes..<volume.offset.bytes + volume.size.bytes
+        return true
     }
 
     private func reply(_ option: UInt32, _ kind: UInt32, _ data: [UInt8] = []) -> Bool {
@@ -74,6 +86,7 @@ final class NBDConnection {
 
     private func answer() -> Bool {
         guard let head = receive(28), NBD.number(head, 0, as: UInt32.self) == NBD.requestMagic else { return false }
+        activity.note()
         let request = Request(
             command: NBD.number(head, 6, as: UInt16.self), cookie: NBD.number(head, 8, as: UInt64.self),
             offset: NBD.number(head, 16, as: UInt64.self), length: Int(NBD.number(head, 24, as: UInt32.self)))
@@ -88,15 +101,15 @@ final class NBDConnection {
     }
 
     private func isInside(_ request: Request) -> Bool {
-        request.length <= NBD.maximumLength && request.offset <= UInt64(view.size)
-            && UInt64(request.length) <= UInt64(view.size) - request.offset
+        request.length <= NBD.maximumLength && request.offset <= UInt64(export.count)
+            && UInt64(request.length) <= UInt64(export.count) - request.offset
     }
 
     private func read(_ request: Request) -> Bool {
         guard isInside(request) else { return finish(request, NBD.Failure.invalid) }
         let part = room(request.length)
         do {
-            try view.read(at: Int64(request.offset), into: part)
+            try view.read(at: export.lowerBound + Int64(request.offset), into: part)
         } catch {
             return finish(request, number(of: error))
         }
@@ -110,7 +123,7 @@ final class NBDConnection {
         guard isInside(request) else { return finish(request, NBD.Failure.noSpace) }
         guard view.mode == .readWrite else { return finish(request, NBD.Failure.notPermitted) }
         do {
-            try view.write(at: Int64(request.offset), from: UnsafeRawBufferPointer(part))
+            try view.write(at: export.lowerBound + Int64(request.offset), from: UnsafeRawBufferPointer(part))
         } catch {
             return finish(request, number(of: error))
         }

@@ -11,16 +11,15 @@ enum NBD {
     enum Option {
         static let exportName: UInt32 = 1
         static let abort: UInt32 = 2
-        static let list: UInt32 = 3
         static let info: UInt32 = 6
         static let go: UInt32 = 7
     }
 
     enum Reply {
         static let acknowledge: UInt32 = 1
-        static let server: UInt32 = 2
         static let info: UInt32 = 3
         static let unsupported: UInt32 = 0x8000_0001
+        static let unknown: UInt32 = 0x8000_0006
     }
 
     enum Command {
@@ -42,6 +41,13 @@ enum NBD {
         static let inputOutput: UInt32 = 5
         static let invalid: UInt32 = 22
         static let noSpace: UInt32 = 28
+    }
+
+    /// The name in the data of the options `info` and `go`; empty when it is cut short.
+    static func exportName(in data: [UInt8]) -> [UInt8] {
+        guard data.count >= 4 else { return [] }
+        let length = Int(number(data, 0, as: UInt32.self))
+        return data.count - 4 >= length ? Array(data[4..<4 + length]) : []
     }
 
     static func bytes(_ number: some FixedWidthInteger) -> [UInt8] {

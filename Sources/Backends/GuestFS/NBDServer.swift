@@ -9,13 +9,15 @@ import VirtualDisk
     import Glibc
 #endif
 
-/// Serves a staged view over NBD on a private unix socket, for the appliance's QEMU.
+/// Serves a staged view over NBD on a private unix socket, for the appliance's QEMU: each volume is an export with its name.
 ///
 /// Threads of its own: the thread that calls libguestfs waits for the appliance, which waits for us. In a read-only session a write
 /// is refused, so that nothing that the appliance does can be staged.
 final class NBDServer: Sendable {
     /// The socket's path.
     let path: HostPath
+    /// A sign for every request.
+    let activity = ActivityMeter()
     private let view: StagedView
     private let listener: Int32
     private let connections = Mutex<(isClosed: Bool, open: Set<Int32>)>((false, []))
@@ -26,26 +28,7 @@ final class NBDServer: Sendable {
     init(_ view: StagedView, on path: HostPath) throws {
         self.view = view
         self.path = path
-        listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard listener >= 0 else { throw hostError("nbd", "cannot make a socket") }
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        let text = Array(path.string.utf8)
-        guard text.count < MemoryLayout.size(ofValue: address.sun_path) else {
-            close(listener)
-            throw BackendError(.invalidArgument, "nbd", "\(path) is too long for a socket; TMPDIR can be shorter")
-        }
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: text) }
-        let bound = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        guard bound == 0, chmod(path.string, 0o600) == 0, listen(listener, 4) == 0 else {
-            let failure = hostError("nbd", "cannot listen on \(path)")
-            close(listener)
-            throw failure
-        }
+        listener = try UnixSocket.listen(on: path)
         startThread { [self] in accept() }
     }
 
@@ -81,7 +64,7 @@ final class NBDServer: Sendable {
                 return
             }
             startThread { [self] in
-                NBDConnection(descriptor, view).serve()
+                NBDConnection(descriptor, view, activity).serve()
                 _ = connections.withLock { $0.open.remove(descriptor) }
                 close(descriptor)
             }

@@ -12,6 +12,7 @@ struct TarFeeder: HostTreeVisitor {
     private let topName: String
     private let options: CopyInOptions
     private let cancellation: CancellationFlag
+    private let activity: ActivityMeter
     private let progress: ProgressSink
     private let totalBytes: Int64?
     private var names: [String] = []
@@ -26,7 +27,7 @@ struct TarFeeder: HostTreeVisitor {
     ///   - topName: what the top of the tree is called in the archive; `.` merges it into the folder.
     init(
         pipe: Int32, topName: String, options: CopyInOptions, progress: ProgressSink, totalBytes: Int64?,
-        _ cancellation: CancellationFlag
+        _ cancellation: CancellationFlag, _ activity: ActivityMeter
     ) {
         self.pipe = pipe
         self.topName = topName
@@ -34,6 +35,7 @@ struct TarFeeder: HostTreeVisitor {
         self.progress = progress
         self.totalBytes = totalBytes
         self.cancellation = cancellation
+        self.activity = activity
     }
 
     /// Writes the whole archive.
@@ -145,6 +147,7 @@ struct TarFeeder: HostTreeVisitor {
             let count = Glibc.write(pipe, bytes.baseAddress.map { $0 + done }, bytes.count - done)
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw PipeClosed() }
+            activity.note()
             done += count
         }
     }

@@ -15,6 +15,7 @@ struct TarTransfer {
     let options: CopyInOptions
     let progress: ProgressSink
     let cancellation: CancellationFlag
+    let activity: ActivityMeter
 
     /// Runs the transfer; `receive` gets a path where the archive can be read, and must read it to the end.
     ///
@@ -25,7 +26,8 @@ struct TarTransfer {
         let (reading, writing) = (ends[0], ends[1])
         let size = reader.top.stat.kind == .file ? reader.top.stat.size.bytes : nil
         let feeder = TarFeeder(
-            pipe: writing, topName: topName, options: options, progress: progress, totalBytes: size, cancellation)
+            pipe: writing, topName: topName, options: options, progress: progress, totalBytes: size, cancellation,
+            activity)
         let box = Unchecked(value: (feeder, reader))
         let answer = Answer()
         startThread {

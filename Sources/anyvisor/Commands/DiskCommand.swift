@@ -76,7 +76,10 @@ private func chosenVolume(_ session: any DiskSession, _ wanted: VolumeID?, _ pat
         }
         return wanted
     }
-    let usable = volumes.filter { $0.fileSystem != nil && $0.fileSystem != "swap" }
+    let known = volumes.filter { $0.fileSystem != nil && $0.fileSystem != "swap" }
+    // A backend that shows logical volumes shows what holds them too; one that does not leaves the choice to the next.
+    let logical = known.filter { $0.fileSystem != "LVM2_member" }
+    let usable = logical.isEmpty ? known : logical
     guard let only = usable.first, usable.count == 1 else {
         let hint = volumes.isEmpty ? "it has no file system that is known" : "choose one with --volume: \(names)"
         throw BackendError(.invalidArgument, "disk.volume", "\(path): \(hint)", blame: .caller)

@@ -9,18 +9,6 @@ static inline guestfs_h *av_guestfs_create(void) {
     return guestfs_create_flags(GUESTFS_CREATE_NO_ENVIRONMENT | GUESTFS_CREATE_NO_CLOSE_ON_EXIT);
 }
 
-static inline int av_guestfs_add_nbd(guestfs_h *g, const char *server) {
-    char *servers[] = { (char *)server, 0 };
-    struct guestfs_add_drive_opts_argv options;
-    memset(&options, 0, sizeof options);
-    options.bitmask = GUESTFS_ADD_DRIVE_OPTS_FORMAT_BITMASK | GUESTFS_ADD_DRIVE_OPTS_PROTOCOL_BITMASK
-        | GUESTFS_ADD_DRIVE_OPTS_SERVER_BITMASK;
-    options.format = "raw";
-    options.protocol = "nbd";
-    options.server = servers;
-    return guestfs_add_drive_opts_argv(g, "", &options);
-}
-
 static inline int av_guestfs_tar_in(guestfs_h *g, const char *archive, const char *folder) {
     struct guestfs_tar_in_opts_argv options;
     memset(&options, 0, sizeof options);
@@ -30,3 +18,5 @@ static inline int av_guestfs_tar_in(guestfs_h *g, const char *archive, const cha
 static inline uint64_t av_guestfs_log_events(void) {
     return GUESTFS_EVENT_APPLIANCE | GUESTFS_EVENT_LIBRARY | GUESTFS_EVENT_WARNING;
 }
+
+static inline uint64_t av_guestfs_progress_event(void) { return GUESTFS_EVENT_PROGRESS; }
