@@ -69,7 +69,7 @@ let package = Package(
         backend("DirectBackend", "Direct", ["VirtualDisk", "CExt2fs"]),
         backend("VDFuseBackend", "VDFuse", ["VirtualDisk", "CFuse3", "CHost"]),
         backend("GuestFSBackend", "GuestFS", ["VirtualDisk", "CGuestfs", "CHost"]),
-        backend("LibvirtBackend", "Libvirt", ["Clibvirt"]),
+        backend("LibvirtBackend", "Libvirt", ["Clibvirt", "CHost"]),
 
         plugin("memory", "MemoryBackend"),
         plugin("direct", "DirectBackend"),

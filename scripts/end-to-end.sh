@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# end-to-end.sh ANYVISOR: the promises of a run, on real machines: every example recipe, bad input, kill -9 and reap, an ordinary
+# end-to-end.sh ANYVISOR: the promises of a run, on real machines: every example recipe, bad input, an ordinary
 # user. Prints a line for each and ends with how many held.
 set -euo pipefail
 anyvisor=$(realpath "$1")
@@ -44,8 +44,8 @@ left_over() {
     local p
     for p in $(pgrep -f 'anyvisor|qemu-system' || true); do
         [ -r "/proc/$p/environ" ] || continue
-        if tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -q "^ANYVISOR_JOURNAL=$work/"; then echo "process $p is left"; fi
-        if tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline" | grep -q "$work"; then echo "process $p is left"; fi
+        if grep -qzs "^ANYVISOR_JOURNAL=$work/" "/proc/$p/environ"; then echo "process $p is left"; fi
+        if grep -qas "$work" "/proc/$p/cmdline"; then echo "process $p is left"; fi
     done
     [ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || echo "a run folder is left"
     # The small file system that a test below mounts itself is not meant.
@@ -68,6 +68,45 @@ run hostile 1 "$project/examples/hostile.yaml" &&
 
 # --- a source-only distribution: its setup.py runs in the machine, never here
 run source-only 0 "$project/examples/source-only.yaml" && expect source-only 'set(s.values()) == {"success"}'
+"$project/Tests/Fixtures/package-index" /tmp/anyvisor-setup-ran >index.url &
+until [ -s index.url ] || ! kill -0 $!; do sleep 0.05; done
+rm -f /tmp/anyvisor-setup-ran
+cat >marker.yaml <<'YAML'
+name: marker
+image: debian-python
+inputs:
+  - python: evil==1.0
+tasks:
+  - id: install
+    run: python3 -m pip install --no-index --no-build-isolation --root-user-action=ignore --find-links "$INPUTS" evil
+    timeout: 180s
+  - id: marker
+    needs: [install]
+    run: cat /tmp/anyvisor-setup-ran
+YAML
+PIP_INDEX_URL=$(cat index.url) run marker 0 marker.yaml && expect marker '"python" in text("marker", "stdout")'
+verdict "no fetched code ran on this host" "$([ ! -e /tmp/anyvisor-setup-ran ] || echo "setup.py was run by $(cat /tmp/anyvisor-setup-ran)")"
+sed 's/evil==1.0/unsolvable==1.0/' marker.yaml >unsolvable.yaml
+PIP_INDEX_URL=$(cat index.url) refuses unsatisfiable 2 "six" "$anyvisor" run unsolvable.yaml --hypervisor qemu
+
+# --- a guest that is only simulated does not count unless the user says so
+cat >simulated.yaml <<YAML
+name: simulated
+image: tiny
+hypervisor: {prefer: [memory], options: {memory: {guest: "$project/Tests/Fixtures/scripted-guest"}}}
+tasks:
+  - id: only
+    run: "true"
+YAML
+simulated() { # NAME EXPECTED-EXIT ARGUMENT...
+    local name=$1 expected=$2 status=0
+    shift 2
+    "$anyvisor" run simulated.yaml --report "$work/report/$name" "$@" >"$name.out" 2>"$name.err" || status=$?
+    [ "$status" = "$expected" ] || { verdict "$name" "exit $status, not $expected: $(tail -n 3 "$name.err")"; return; }
+    expect "$name" 'r["simulated"] is True and s == {"only": "success"}'
+}
+simulated simulated-refused 16
+simulated simulated-allowed 0 --allow-simulated
 
 # --- limits and deadlines of a run
 cat >memory.yaml <<'YAML'
@@ -128,41 +167,12 @@ else
     echo "end-to-end: SKIPPED no-space: mounting a small file system needs root"
 fi
 
-# --- kill -9 at journal records and at random moments, then reap
-base=$("$anyvisor" image build tiny 2>/dev/null)
-sum=$(sha256sum <"$base/root.raw")
-kill_and_reap() { # NAME: afterwards nothing may be left
-    local p
-    kill -9 "$victim" 2>/dev/null || true
-    wait "$victim" 2>/dev/null || true
-    "$anyvisor" reap >reap.out 2>reap.err || { verdict "$1" "reap: $(tail -n 2 reap.err)"; return; }
-    p=$(left_over)
-    [ "$(sha256sum <"$base/root.raw")" = "$sum" ] || p="the image has changed"
-    verdict "$1" "$p"
-}
-for n in $(seq "${HOLDS:-6}"); do
-    n=$((n * 2))
-    ANYVISOR_HOLD=any:$n "$anyvisor" run "$project/examples/hello-tiny.yaml" --hypervisor qemu --report "$work/report/hold$n" >hold.out 2>&1 &
-    victim=$!
-    for _ in $(seq 400); do
-        [ -z "$(cat "$work"/state/runs/*/held 2>/dev/null)" ] && kill -0 $victim 2>/dev/null || break
-        sleep 0.05
-    done
-    kill_and_reap "kill -9 at record $n"
-done
-seed=${SEED:-$RANDOM}
-RANDOM=$seed
-for n in $(seq "${KILLS:-6}"); do
-    "$anyvisor" run "$project/examples/hello-tiny.yaml" --hypervisor qemu --report "$work/report/kill$n" >kill.out 2>&1 &
-    victim=$!
-    moment=$((RANDOM % 4000))
-    sleep "$(printf '%d.%03d' $((moment / 1000)) $((moment % 1000)))"
-    case $((RANDOM % 3)) in
-    1) pkill -9 -f '^[^ ]*anyvisor-libvirt' || true ;;
-    2) pkill -9 -f 'qemu-system.*guest=anyvisor-' || true ;;
-    esac
-    kill_and_reap "kill -9 after $moment ms (seed $seed)"
-done
+# --- reap leaves a live run alone
+"$anyvisor" run "$project/examples/hello-tiny.yaml" --hypervisor qemu --report "$work/report/live" >live.out 2>live.err &
+live=$!
+until ls "$work"/state/runs/*/journal.jsonl >/dev/null 2>&1 || ! kill -0 $live 2>/dev/null; do sleep 0.05; done
+while kill -0 $live 2>/dev/null; do "$anyvisor" reap >>reap.out 2>&1 || true; done
+wait $live && expect live 'set(s.values()) == {"success"}' || verdict live "the run ended with $?: $(tail -n 3 live.err)"
 
 # --- an ordinary user
 if [ "$(id -u)" = 0 ]; then

@@ -18,7 +18,7 @@ mine() { # PATTERN
     local p
     for p in $(pgrep -f -- "$1" || true); do
         [ -r "/proc/$p/environ" ] || continue
-        if tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -q "^ANYVISOR_JOURNAL=$work/"; then echo "$p"; fi
+        if grep -qzs "^ANYVISOR_JOURNAL=$work/" "/proc/$p/environ"; then echo "$p"; fi
     done
 }
 moved() { # PID: bytes it has written or read
@@ -95,6 +95,36 @@ if [ -w /dev/fuse ]; then
     done
 else
     echo "fallback: SKIPPED vdfuse: /dev/fuse cannot be opened by this user"
+fi
+
+# --- none is left: exit 16, and the image as before
+cp --sparse=always "$work/clean.raw" "$work/t.raw"
+status=0
+break_in_the_middle anyvisor-direct anyvisor-direct kill &
+"$anyvisor" disk put "$work/t.raw" "$work/big" /big --disk direct 2>"$work/err" || status=$?
+wait $! || true
+"$anyvisor" disk check "$work/t.raw" --disk direct >/dev/null 2>&1 || true
+verdict=ok
+[ "$status" = 16 ] || verdict="exit $status, not 16: $(tail -n 3 "$work/err")"
+debugfs -R "ls /" "$work/t.raw" 2>/dev/null | grep -q big && verdict="the file is in the image"
+e2fsck -fn "$work/t.raw" >/dev/null 2>&1 || verdict="the file system is broken"
+[ -z "$(ls "$work"/t.raw.redo* 2>/dev/null)" ] || verdict="a redo log is left"
+[ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || verdict="a run folder is left"
+if [ "$verdict" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+echo "fallback: none is left: $verdict"
+rm -f "$work/broken"
+
+# --- no FUSE on this host
+if [ "$(id -u)" = 0 ]; then
+    cp --sparse=always "$work/clean.raw" "$work/t.raw"
+    status=0
+    unshare -m sh -c 'mount --bind /dev/null /dev/fuse; exec "$@"' sh \
+        "$anyvisor" disk put "$work/t.raw" "$work/big" /big --disk vdfuse,direct 2>"$work/err" || status=$?
+    touch "$work/broken"
+    debugfs -R "dump /big $work/result" "$work/t.raw" 2>/dev/null
+    check "upload, /dev/fuse missing" "$status" vdfuse
+else
+    echo "fallback: SKIPPED /dev/fuse missing: hiding it needs root"
 fi
 if [ "${FALLBACK_LIBGUESTFS:-1}" = 1 ]; then
     upload "libguestfs: kill" libguestfs,direct anyvisor-libguestfs anyvisor-libguestfs kill

@@ -30,6 +30,14 @@ extern int renameat2(int, const char *, int, const char *, unsigned int);
 
 static inline int av_prctl(int option, unsigned long value) { return prctl(option, value, 0UL, 0UL, 0UL); }
 
+// sched_setaffinity(2) of a thread, 0 for the calling one, by bit mask; getting returns the mask's bytes.
+static inline int av_get_affinity(int thread, unsigned long *mask, size_t bytes) {
+    return (int)syscall(SYS_sched_getaffinity, thread, bytes, mask);
+}
+static inline int av_set_affinity(int thread, const unsigned long *mask, size_t bytes) {
+    return (int)syscall(SYS_sched_setaffinity, thread, bytes, mask);
+}
+
 // openat2(2): struct open_how of linux/openat2.h, spelled out since older headers lack it.
 struct av_open_how { uint64_t flags; uint64_t mode; uint64_t resolve; };
 #define AV_O_PATH 010000000

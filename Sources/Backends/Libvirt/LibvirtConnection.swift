@@ -94,7 +94,7 @@ final class LibvirtConnection: @unchecked Sendable {
             do {
                 OrphanReaper.start()
                 let uri = "qemu:///embed?root=\(root.path)"
-                let pointer = try OrphanReaper.watching { try connect(uri) }
+                let pointer = try OrphanReaper.watching { try OneCPU.running { try connect(uri) } }
                 return try LibvirtConnection(pointer: pointer, worker: worker, root: root, uri: uri)
             } catch {
                 root.leave(isIdle: true)
