@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-mutants end-to-end fallback torture lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-mutants end-to-end kills fallback torture lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -41,6 +41,9 @@ conformance-mutants: setup build ## switch on each fault of the memory backend: 
 
 end-to-end: setup build ## every promise of a run, on real machines
 	scripts/end-to-end.sh "$(ANYVISOR)"
+
+kills: setup build ## kill -9 of each process of a run at journal records and random moments: STEP=, KILLS=, SEED=
+	STEP="$${STEP:-1}" KILLS="$${KILLS:-50}" scripts/kills.sh "$(ANYVISOR)"
 
 fallback: setup build ## break each disk backend in the middle of an upload and a download
 	scripts/fallback.sh "$(ANYVISOR)" "$${MIB:-256}"
