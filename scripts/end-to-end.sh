@@ -167,6 +167,11 @@ else
     echo "end-to-end: SKIPPED no-space: mounting a small file system needs root"
 fi
 
+# --- what is put into a VDI stands in the image that others read
+head -c 20M /dev/urandom >data
+"$anyvisor" disk put good.vdi data /data 2>put.err && qemu-img convert -O raw good.vdi good.raw && debugfs -R "dump /data $work/back" good.raw 2>/dev/null || true
+verdict "VDI read by others" "$(cmp data back 2>&1 || cat put.err; e2fsck -fn good.raw >fsck.out 2>&1 || tail -n 3 fsck.out)"
+
 # --- reap leaves a live run alone
 "$anyvisor" run "$project/examples/hello-tiny.yaml" --hypervisor qemu --report "$work/report/live" >live.out 2>live.err &
 live=$!
