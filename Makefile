@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-mutants end-to-end kills fallback torture lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-mutants end-to-end kills fallback torture fuzz lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -51,15 +51,18 @@ fallback: setup build ## break each disk backend in the middle of an upload and 
 torture: setup build ## SIGKILL uploads at random moments: SEED=, COUNT=
 	scripts/torture.sh "$(ANYVISOR)" "$${SEED:-$$RANDOM}" "$${COUNT:-50}"
 
+fuzz: setup ## libFuzzer over hostile images: RUNS= inputs for our parsers, a fiftieth of it for ext metadata
+	scripts/fuzz.sh "$${RUNS:-10000000}"
+
 blind: ## build the Runner without any backend's source
 	scripts/blind.sh
 
 lint: ## format and structure rules
-	swift format lint --strict --recursive --parallel Sources Tests plugins Package.swift
+	swift format lint --strict --recursive --parallel Sources Tests Fuzz plugins Package.swift
 	scripts/lint.sh
 
 fmt: ## format all sources in place
-	swift format --in-place --recursive --parallel Sources Tests plugins Package.swift
+	swift format --in-place --recursive --parallel Sources Tests Fuzz plugins Package.swift
 
 bench: setup build ## measure in turns against the thing to beat
 	Benchmarks/run.sh "$(ANYVISOR)"

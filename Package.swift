@@ -105,3 +105,16 @@ let package = Package(
             ]),
     ]
 )
+
+// `make fuzz` builds these with libFuzzer.
+if Context.environment["ANYVISOR_FUZZ"] != nil {
+    func fuzzer(_ name: String, _ folder: String, _ dependencies: [Target.Dependency]) -> Target {
+        .executableTarget(
+            name: "fuzz-\(name)", dependencies: ["Abstractions", "Host"] + dependencies, path: "Fuzz/\(folder)",
+            swiftSettings: strict, linkerSettings: [.unsafeFlags(["-use-ld=lld"])])
+    }
+    package.targets += [
+        fuzzer("images", "Images", ["VirtualDisk"]),
+        fuzzer("ext", "Ext", ["BackendSupport", "DirectBackend"]),
+    ]
+}

@@ -113,6 +113,16 @@ public struct FileStat: Sendable, Codable, Hashable {
     }
 }
 
+extension FileStat {
+    /// A time in nanoseconds since 1970; what Int64 cannot hold, before 1677 and after 2262, is brought to its nearest end.
+    public static func nanoseconds(seconds: Int64, rest: Int64) -> Int64 {
+        let (whole, overflows) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        if overflows { return seconds < 0 ? .min : .max }
+        let (sum, overflowsToo) = whole.addingReportingOverflow(rest)
+        return overflowsToo ? (rest < 0 ? .min : .max) : sum
+    }
+}
+
 /// A name in a folder.
 public struct DirectoryEntry: Sendable, Codable, Hashable {
     /// The name, by `GuestPath`'s rule for bytes.

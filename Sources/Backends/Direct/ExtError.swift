@@ -1,6 +1,10 @@
 import Abstractions
 import CExt2fs
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// Turns libext2fs's error numbers into errors that a caller can act on.
 enum ExtError {
     /// - Throws: a `BackendError` when `code` is not zero.
@@ -16,6 +20,8 @@ enum ExtError {
             case Int(EXT2_ET_UNSUPP_FEATURE), Int(EXT2_ET_RO_UNSUPP_FEATURE), Int(EXT2_ET_REV_TOO_HIGH),
                 Int(EXT2_ET_UNKNOWN_CSUM), Int(EXT2_ET_FILE_TOO_BIG):
                 .unsupported
+            // A count in the metadata that no count can have.
+            case Int(EOVERFLOW): .corrupt
             case Int(EXT2_ET_NO_MEMORY), Int(EXT2_ET_INVALID_ARGUMENT), 1..<4096: .internal
             // What is left are ways in which metadata can be wrong.
             default: .corrupt

@@ -132,6 +132,10 @@ extension ExtFilesystem {
                 }
             }
         }
+        // A path could not be told from such a name; the kernel refuses the folder too.
+        guard !entries.contains(where: { $0.name.isEmpty || $0.name.contains(0x2f) || $0.name.contains(0) }) else {
+            throw ExtError.corrupt(operation, "folder \(number) has a name that cannot be")
+        }
         let parent = entries.first { $0.name == [0x2e, 0x2e] }?.inode ?? number
         entries.removeAll { $0.name == [0x2e] || $0.name == [0x2e, 0x2e] }
         return ExtDirectory(number: number, parent: parent, entries: entries, isNew: false)

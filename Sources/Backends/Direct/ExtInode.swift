@@ -80,9 +80,9 @@ struct ExtInode {
     /// Last change of the content, in nanoseconds since 1970.
     var modified: Int64 {
         let seconds = Int64(Int32(bitPattern: load(0x10, as: UInt32.self)))
-        guard hasLargeTimes else { return seconds * 1_000_000_000 }
+        guard hasLargeTimes else { return FileStat.nanoseconds(seconds: seconds, rest: 0) }
         let extra = load(0x88, as: UInt32.self)
-        return (seconds + Int64(extra & 3) << 32) * 1_000_000_000 + Int64(extra >> 2)
+        return FileStat.nanoseconds(seconds: seconds + Int64(extra & 3) << 32, rest: Int64(extra >> 2))
     }
 
     /// Sets a time: 0x08 access, 0x0C change, 0x10 modification, 0x90 creation.

@@ -58,7 +58,8 @@ extension FileStat {
         self.init(
             kind: kind, size: ByteCount(Int64(info.st_size)), mode: UInt32(info.st_mode) & 0o7777, uid: info.st_uid,
             gid: info.st_gid,
-            modifiedNanoseconds: Int64(info.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(info.st_mtim.tv_nsec),
+            modifiedNanoseconds: FileStat.nanoseconds(
+                seconds: Int64(info.st_mtim.tv_sec), rest: Int64(info.st_mtim.tv_nsec)),
             links: Int(info.st_nlink))
     }
 }

@@ -16,8 +16,8 @@ struct FileStamp: Sendable, Hashable, CustomStringConvertible {
         guard stat(path.string, &info) == 0 else { return nil }
         size = Int64(info.st_size)
         inode = UInt64(info.st_ino)
-        modified = Int64(info.st_mtim.tv_sec) * 1_000_000_000 + Int64(info.st_mtim.tv_nsec)
-        changed = Int64(info.st_ctim.tv_sec) * 1_000_000_000 + Int64(info.st_ctim.tv_nsec)
+        modified = FileStat.nanoseconds(seconds: Int64(info.st_mtim.tv_sec), rest: Int64(info.st_mtim.tv_nsec))
+        changed = FileStat.nanoseconds(seconds: Int64(info.st_ctim.tv_sec), rest: Int64(info.st_ctim.tv_nsec))
     }
 
     var description: String { "\(size) bytes, changed \(modified)" }
