@@ -26,6 +26,13 @@ extension ApplianceTests {
                     try await lab.write("in \(image.path.name)", to: "/file.txt", image)
                     #expect(try await lab.read("/file.txt", image) == "in \(image.path.name)")
                 }
+                try await lab.session(images[2], .readWrite) { session in
+                    let writable = try #require(try await session.filesystem(on: .whole).writable)
+                    let failure = await #expect(throws: BackendError.self) {
+                        try await writable.setMetadata("/file.txt", MetadataChange(uid: 7))
+                    }
+                    #expect(failure?.code == .unsupported)
+                }
                 #expect(try await Tool.run("fsck.vfat", ["-n", images[2].path.string]).exit == .exited(0))
                 #expect(try await Tool.run("btrfs", ["check", images[1].path.string]).exit == .exited(0))
                 #expect(try await Tool.run("xfs_repair", ["-n", "-f", images[0].path.string]).exit == .exited(0))

@@ -80,6 +80,7 @@ extension ApplianceTree {
                     guestfs_chmod(guest.pointer, Int32(mode & 0o7777), text), "setMetadata",
                     "cannot set the mode of \(path)")
             }
+            try checkKept(change, path)
             if let modified = change.modifiedNanoseconds {
                 let seconds = modified >= 0 ? modified / 1_000_000_000 : (modified - 999_999_999) / 1_000_000_000
                 // -2 leaves the time of the last access as it is.
@@ -87,6 +88,17 @@ extension ApplianceTree {
                     guestfs_utimens(guest.pointer, text, 0, -2, seconds, modified - seconds * 1_000_000_000),
                     "setMetadata", "cannot set the time of \(path)")
             }
+        }
+    }
+
+    /// - Throws: `unsupported` when the file system has not kept the change of an owner or mode.
+    private func checkKept(_ change: MetadataChange, _ path: GuestPath) throws {
+        guard !guest.keepsOwners else { return }
+        let stat = try entry(path).stat
+        for (wanted, found) in [(change.mode, stat.mode), (change.uid, stat.uid), (change.gid, stat.gid)]
+        where wanted != nil && wanted != found {
+            throw BackendError(
+                .unsupported, "setMetadata", "the file system of \(path) does not keep this owner or mode")
         }
     }
 

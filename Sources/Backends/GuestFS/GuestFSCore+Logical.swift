@@ -13,7 +13,7 @@ extension GuestFSCore {
     /// The path of a logical volume in the appliance.
     static func device(ofLogical volume: VolumeID) -> String { "/dev/\(volume)" }
 
-    /// The logical volumes, opened; none on a disk without LVM, for which no appliance is started.
+    /// The logical volumes, opened, each with the offset of what holds the first of them, since its own bytes may lie in pieces; none on a disk without LVM, for which no appliance is started.
     ///
     /// - Throws: `unavailable`, `crashed`, `internal`.
     func logicalVolumes() throws -> [Volume] {

@@ -71,6 +71,7 @@ final class GuestFSCore: @unchecked Sendable {
         let device = try isLogical ? GuestFSCore.device(ofLogical: found.id) : plug(found.id, appliance)
         hasBtrfs = hasBtrfs || recipe.type == "btrfs"
         try appliance.guest.mount(device, recipe.type, options, "the file system on \(found.id)")
+        appliance.guest.keepsOwners = recipe.keepsOwners
         mounted = volume
         return appliance.guest
     }

@@ -15,6 +15,8 @@ final class GuestHandle: @unchecked Sendable {
     // Confined to the session's worker, but for `cancel`, which the library allows from any thread, and the log, which has a lock.
     let pointer: OpaquePointer
     private let log = Mutex<[UInt8]>([])
+    /// Whether what is mounted keeps owners and modes.
+    var keepsOwners = true
     /// A sign for every call that returned, every line that the appliance said and every step of a transfer.
     let activity = ActivityMeter()
 
@@ -150,7 +152,7 @@ final class GuestHandle: @unchecked Sendable {
             ("No space left", .noSpace), ("Wrote only", .noSpace), ("File exists", .alreadyExists),
             ("No such file or directory", .notFound), ("Not a directory", .notFound),
             ("was not a directory", .invalidArgument), ("File name too long", .invalidArgument),
-            ("Too many levels of symbolic links", .invalidArgument),
+            ("Too many levels of symbolic links", .invalidArgument), ("Operation not permitted", .permissionDenied),
         ]
         return meanings.first { text.contains($0.0) }?.1 ?? .internal
     }

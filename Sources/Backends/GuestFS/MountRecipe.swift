@@ -6,7 +6,7 @@ struct MountRecipe {
     var reading: String
     /// Its options in a read-write session; nil: it can only be read.
     var writing: String?
-    /// What a file system of another system does not keep; a change of it is dropped without a word otherwise.
+    /// Whether it keeps owners and modes; one that does not drops a change of them without a word.
     var keepsOwners = true
 
     /// The recipe for a file system, by the name that `blkid` uses; nil for one that the appliance does not mount.

@@ -109,6 +109,7 @@ final class RunningAppliance: @unchecked Sendable {
     /// - Throws: what the host says about the first entry that stays.
     func end() throws {
         monitor = nil
+        guest.prepareThread()
         Appliance.kill(using: socket)
         guestfs_shutdown(guest.pointer)
         guest.close()
