@@ -53,7 +53,10 @@ extension GuestHandle {
             line.prefix(1) == "[" ? String(line.drop { $0 != "]" }.dropFirst(2)) : String(line)
         }
         let start = lines.lastIndex { $0.contains("Attached SCSI disk") }.map { $0 + 1 } ?? 0
-        let said = lines[start...].filter { !$0.contains("ounting") && !$0.contains("mounted") && !$0.isEmpty }
+        // Of a block that it finds damaged the kernel prints the bytes, `00000060: 00 00 …`.
+        let said = lines[start...].filter {
+            !$0.contains("ounting") && !$0.contains("mounted") && !$0.isEmpty && $0.dropFirst(8).first != ":"
+        }
         return said.isEmpty ? nil : said.suffix(3).joined(separator: "; ")
     }
 
