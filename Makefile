@@ -66,6 +66,7 @@ fmt: ## format all sources in place
 
 bench: setup build ## measure in turns against the thing to beat
 	Benchmarks/run.sh "$(ANYVISOR)"
+	Benchmarks/fuse.sh "$(ANYVISOR)"
 
 ci: ## what .ci/run calls
 	scripts/ci.sh

@@ -13,7 +13,7 @@ final class MountedVolume {
     /// Where it is mounted.
     let point: HostPath
     /// Everything that is done to its files.
-    let tree: MountedTree
+    private(set) var tree: MountedTree
     private let server: TetheredProcess?
 
     /// Mounts a file of the FUSE server on an empty folder.
@@ -23,19 +23,23 @@ final class MountedVolume {
         _ file: ServedFile, in folder: HostPath, on point: HostPath, _ mode: AccessMode, by mounter: Mounter,
         program: HostPath, started: (TetheredProcess) -> Void
     ) throws {
-        let source = folder.appending(file.name)
+        let (source, type) = (folder.appending(file.name), file.volume?.fileSystem ?? "")
         try RunScope.current?.journal.append(.mount(point))
         switch mounter {
         case .kernel:
-            try MountedVolume.mountWithKernel(file, source, point, mode)
+            try MountedVolume.mountWithKernel(file, type, source, point, mode)
             server = nil
-        case .fuse2fs:
-            server = try MountedVolume.mountWithFuse2fs(file, source, point, mode, program, started)
+        case .fuse2fs, .ntfs3g:
+            server = try MountedVolume.mountWithProgram(mounter, file, source, point, mode, program, started)
         }
+        self.point = point
+        tree = MountedTree(root: try MountedVolume.root(of: point))
+    }
+
+    private static func root(of point: HostPath) throws -> Int32 {
         let root = open(point.string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard root >= 0 else { throw hostError("vdfuse.mount", "cannot open the mounted file system") }
-        self.point = point
-        tree = MountedTree(root: root)
+        return root
     }
 
     /// Unmounts it, so that the server has all of it.
@@ -45,7 +49,13 @@ final class MountedVolume {
         let synced = syncfs(tree.root)
         let failure = hostError("vdfuse.unmount", "the file system could not write everything")
         tree.close()
-        try takeAway()
+        do {
+            try takeAway()
+        } catch let error as BackendError where error.code == .inUse {
+            // It stays mounted, so the session goes on.
+            tree = MountedTree(root: try MountedVolume.root(of: point))
+            throw error
+        }
         guard synced == 0 else { throw failure }
     }
 
@@ -79,91 +89,8 @@ final class MountedVolume {
         // Only its end says that it has written all.
         guard server.waitForEnd(.seconds(60)) else {
             server.kill()
-            throw BackendError(.timeout, "vdfuse.unmount", "fuse2fs did not end", retry: .reopen)
+            throw BackendError(.timeout, "vdfuse.unmount", "the server of \(point) did not end", retry: .reopen)
         }
         if let exit = server.exit, exit != .exited(0), let death = server.death { throw death }
-    }
-
-    // MARK: - Mounting
-
-    private static func mountWithKernel(
-        _ file: ServedFile, _ source: HostPath, _ point: HostPath, _ mode: AccessMode
-    ) throws {
-        let isReadOnly = mode == .readOnly
-        let descriptor = open(source.string, (isReadOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW)
-        guard descriptor >= 0 else { throw hostError("vdfuse.mount", "cannot open \(file.name) of the FUSE server") }
-        defer { close(descriptor) }
-        // A server that was killed leaves an empty folder or file here.
-        var info = stat()
-        guard fstat(descriptor, &info) == 0, Int64(info.st_size) == file.size else {
-            throw BackendError(.crashed, "vdfuse.mount", "the FUSE server is gone", retry: .reopen)
-        }
-        // errors=remount-ro: an image that says errors=panic would stop this host. noload: nothing is replayed.
-        let options = isReadOnly ? "errors=remount-ro,noload" : "errors=remount-ro,noinit_itable"
-        // MS_NOSUID 2, MS_NODEV 4, MS_NOEXEC 8, MS_NOATIME 1024, MS_RDONLY 1
-        let flags = UInt(2 | 4 | 8 | 1024 | (isReadOnly ? 1 : 0))
-        try LoopDevice.attached(to: descriptor, name: source, readOnly: isReadOnly) { device in
-            guard Glibc.mount(device.string, point.string, "ext4", flags, options) != 0 else { return }
-            throw mountError(errno, file)
-        }
-    }
-
-    private static func mountError(_ number: Int32, _ file: ServedFile) -> BackendError {
-        let native = BackendError.NativeError(
-            domain: "errno", code: Int(number), text: String(cString: strerror(number)))
-        switch number {
-        case EPERM, EACCES:
-            return BackendError(
-                .unavailable, "vdfuse.mount",
-                "the kernel does not let this process mount; the option mounter=fuse2fs needs no such right",
-                blame: .host,
-                native: native)
-        case ENODEV:
-            return BackendError(
-                .unavailable, "vdfuse.mount",
-                "the kernel has no ext4; `modprobe ext4` as root, or the option mounter=fuse2fs",
-                blame: .host, native: native)
-        case EIO, ENOTCONN, ECONNABORTED:
-            return hostError("vdfuse.mount", "cannot read \(file.name)", errno: number)
-        default:
-            return BackendError(
-                .corrupt, "vdfuse.mount",
-                "the kernel refuses the file system on \(file.name); run e2fsck on the disk's content",
-                native: native)
-        }
-    }
-
-    private static func mountWithFuse2fs(
-        _ file: ServedFile, _ source: HostPath, _ point: HostPath, _ mode: AccessMode, _ program: HostPath,
-        _ started: (TetheredProcess) -> Void
-    ) throws -> TetheredProcess {
-        guard HostFiles.size(source) == file.size else {
-            throw BackendError(.crashed, "vdfuse.mount", "the FUSE server is gone", retry: .reopen)
-        }
-        guard let fuse2fs = HostEnvironment.program("fuse2fs") else {
-            throw BackendError(
-                .unavailable, "vdfuse.mount", "fuse2fs is not installed; `apt install fuse2fs` as root cures it")
-        }
-        // fakeroot: owners and modes are written as told, whoever mounts. big_writes: libfuse 2 else writes 4 KiB at a time.
-        let options = mode == .readOnly ? "ro,fakeroot" : "rw,fakeroot,big_writes"
-        let process = try TetheredProcess(
-            "fuse2fs", program,
-            [VDFuseHelper.tether, "\(getpid())", fuse2fs.string, "-f", "-o", options, source.string, point.string],
-            operation: "vdfuse")
-        started(process)
-        let ready = eventually(within: .seconds(20)) {
-            process.exit != nil || !MountTable.mounts(below: point).isEmpty
-        }
-        if process.exit != nil {
-            let text = process.errors.split(separator: "\n").last.map { ": \($0)" } ?? ""
-            throw BackendError(
-                .corrupt, "vdfuse.mount", "fuse2fs refuses the file system on \(file.name)\(text)",
-                causes: process.death.map { [$0] } ?? [])
-        }
-        guard ready else {
-            process.kill()
-            throw BackendError(.timeout, "vdfuse.mount", "fuse2fs did not mount \(file.name)", retry: .reopen)
-        }
-        return process
     }
 }

@@ -12,7 +12,7 @@ final class SessionCore: @unchecked Sendable {
     // Confined to the worker's thread, but for `processes`, which has a lock.
     let mode: AccessMode
     private let image: DiskImage
-    private let mounter: Mounter
+    private let wish: String?
     private let program: HostPath
     private let folder: HostPath
     private var server: FuseServerConnection?
@@ -20,10 +20,10 @@ final class SessionCore: @unchecked Sendable {
     /// What may be killed from any thread, to free the one that waits for it.
     let processes = Mutex<[TetheredProcess]>([])
 
-    init(_ image: DiskImage, _ mode: AccessMode, mounter: Mounter, program: HostPath, folder: HostPath) {
+    init(_ image: DiskImage, _ mode: AccessMode, mounter wish: String?, program: HostPath, folder: HostPath) {
         self.image = image
         self.mode = mode
-        self.mounter = mounter
+        self.wish = wish
         self.program = program
         self.folder = folder
     }
@@ -87,7 +87,8 @@ final class SessionCore: @unchecked Sendable {
             return BackendError.wrapping(error, known.operation).caused(by: known)
         }
         return BackendError(
-            .corrupt, known.operation, "the file system of \(image.path) is damaged; run e2fsck on the disk's content",
+            .corrupt, known.operation,
+            "a file system of \(image.path) is damaged; run its checker on the disk's content",
             native: known.native, causes: [known])
     }
 
@@ -104,27 +105,41 @@ final class SessionCore: @unchecked Sendable {
         guard let file = server.files.first(where: { $0.volume?.id == volume }), let found = file.volume else {
             throw BackendError(.notFound, "disk.filesystem", "\(image.path) has no volume \(volume)")
         }
-        guard let type = found.fileSystem, ["ext2", "ext3", "ext4"].contains(type) else {
-            throw BackendError(
-                .unsupported, "disk.filesystem",
-                "volume \(volume) of \(image.path) has \(found.fileSystem ?? "no known file system"), not ext2, ext3 or ext4"
-            )
-        }
+        let type = try mountable(found)
         if let objection = file.objection { throw objection }
         let point = folder.appending(volume.rawValue)
         try HostFiles.makeDirectories(point, mode: 0o700)
         let open = try MountedVolume(
-            file, in: server.folder, on: point, mode, by: mounter, program: program
+            file, in: server.folder, on: point, mode, by: try Mounter.choose(wish, for: type), program: program
         ) { process in processes.withLock { $0.append(process) } }
         mounted[volume] = open
         return open
+    }
+
+    /// The volume's file system.
+    ///
+    /// - Throws: `unsupported` for one that nobody knows, or that nobody writes to.
+    private func mountable(_ volume: Volume) throws -> String {
+        let known = Mounter.fileSystems
+        guard let type = volume.fileSystem, known.contains(type) else {
+            throw BackendError(
+                .unsupported, "disk.filesystem",
+                "volume \(volume.id) of \(image.path) has \(volume.fileSystem ?? "no known file system"), not one of "
+                    + known.joined(separator: ", "))
+        }
+        guard mode == .readOnly || !Mounter.readOnlyFileSystems.contains(type) else {
+            throw BackendError(
+                .unsupported, "disk.filesystem",
+                "volume \(volume.id) of \(image.path) is \(type), which can only be read", blame: .caller)
+        }
+        return type
     }
 
     private func unmountVolumes() throws {
         for (volume, open) in mounted {
             try open.unmount()
             mounted[volume] = nil
-            // fuse2fs has ended well: its exit is no death any more.
+            // Its FUSE program has ended well: its exit is no death any more.
             processes.withLock { $0.removeAll { $0.exit == .exited(0) } }
         }
     }

@@ -24,7 +24,7 @@ final class VDFuseAccess: DiskAccess {
         return DiskAccessInfo(
             name: "vdfuse", version: "libfuse \(library)",
             features: [.write, .mount, .hardLinks, .sparse, .ownership], formats: VirtualDisk.formats,
-            fileSystems: ["ext2", "ext3", "ext4"])
+            fileSystems: Mounter.fileSystems.filter { (try? Mounter.choose(wish, for: $0)) != nil })
     }
 
     func check(_ depth: CheckDepth) async throws -> [Finding] {
@@ -52,16 +52,21 @@ final class VDFuseAccess: DiskAccess {
     func probe(_ image: DiskImage) async throws -> Suitability {
         if let problem = Mounter.fuseProblem { return Suitability(score: 0, reason: problem.message) }
         do {
-            let mounter = try Mounter.choose(wish)
             let session = try await open(image, .readOnly)
-            let volumes = try await session.volumes()
+            let types = try await session.volumes().compactMap(\.fileSystem)
             try await session.close()
-            guard volumes.contains(where: { $0.fileSystem?.hasPrefix("ext") == true }) else {
-                return Suitability(score: 0, reason: "no ext2, ext3 or ext4 file system on \(image.path)")
+            var problem = BackendError(.unsupported, "vdfuse.probe", "no file system on \(image.path)")
+            for type in types {
+                do {
+                    let mounter = try Mounter.choose(wish, for: type)
+                    return Suitability(
+                        score: mounter == .kernel ? 60 : 40,
+                        reason: "\(type) mounted by \(mounter == .kernel ? "the kernel" : mounter.rawValue)")
+                } catch {
+                    problem = BackendError.wrapping(error, "vdfuse.probe")
+                }
             }
-            return Suitability(
-                score: mounter == .kernel ? 60 : 40,
-                reason: mounter == .kernel ? "mounted by the kernel" : "mounted by fuse2fs")
+            return Suitability(score: 0, reason: problem.message)
         } catch {
             return Suitability(score: 0, reason: BackendError.wrapping(error, "vdfuse.probe").message)
         }
@@ -70,7 +75,7 @@ final class VDFuseAccess: DiskAccess {
     func open(_ image: DiskImage, _ mode: AccessMode) async throws -> any DiskSession {
         if let problem = Mounter.fuseProblem { throw problem }
         let absolute = image.at(HostFiles.absolute(image.path))
-        let session = try VDFuseSession(absolute, mode, mounter: try Mounter.choose(wish), program: try program()) {
+        let session = try VDFuseSession(absolute, mode, mounter: wish, program: try program()) {
             [weak self] session in
             self?.sessions.withLock { _ = $0.open.removeValue(forKey: ObjectIdentifier(session)) }
         }

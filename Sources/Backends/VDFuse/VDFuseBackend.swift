@@ -5,14 +5,16 @@ import Host
 public enum VDFuseBackend {
     /// How it is registered.
     public static let descriptor = BackendDescriptor(
-        name: "vdfuse", summary: "mounts the image: FUSE shows its partitions, the kernel or fuse2fs reads them",
+        name: "vdfuse",
+        summary: "mounts the image: FUSE shows its partitions, the kernel, fuse2fs or ntfs-3g reads them",
         options: options,
         factory: .disk { VDFuseAccess($0) })
 
     private static let options = [
         OptionDeclaration(
             "mounter", .string, default: "auto",
-            help: "who mounts a partition: the kernel (root), fuse2fs (anybody), or the first of them that works",
+            help:
+                "who mounts a volume: the kernel (root), fuse2fs (anybody), or the first that works",
             choices: ["auto", "kernel", "fuse2fs"]),
         OptionDeclaration("server", .path, help: "the program that serves the files, when it is not found by itself"),
     ]

@@ -13,7 +13,7 @@ final class VDFuseSession: DiskSession {
     private let onClose: @Sendable (VDFuseSession) -> Void
 
     init(
-        _ image: DiskImage, _ mode: AccessMode, mounter: Mounter, program: HostPath,
+        _ image: DiskImage, _ mode: AccessMode, mounter: String?, program: HostPath,
         onClose: @escaping @Sendable (VDFuseSession) -> Void
     ) throws {
         self.mode = mode

@@ -9,8 +9,8 @@ struct MountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mount", abstract: "Shows a disk image as plain files: EntireDisk, Partition1 …",
         discussion: """
-            Example: anyvisor mount machine.vdi /mnt/machine
-            Example: anyvisor mount machine.vdi /mnt/machine --read-write
+            Example: anyvisor mount machine.vdi mnt
+            Example: anyvisor mount machine.vdi mnt --read-write
 
             Any format and snapshot layer, without root. Logical partitions count from 5, those of a GPT have their entry's
             number; sizes are exact. Read-only unless asked. With --read-write, writes go through to the image when a client

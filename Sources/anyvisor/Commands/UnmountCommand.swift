@@ -7,7 +7,7 @@ struct UnmountCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "unmount", abstract: "Ends what `anyvisor mount` began: commits, unmounts, lets the image go.",
         discussion: """
-            Example: anyvisor unmount /mnt/machine
+            Example: anyvisor unmount mnt
             A folder that is in use stays mounted, and the error says by whom. The mount of a server that was killed goes too.
             """)
     @Argument(help: "The folder that shows the image.") var folder: String
