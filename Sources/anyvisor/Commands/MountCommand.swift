@@ -3,6 +3,7 @@ import ArgumentParser
 import Dispatch
 import Host
 import PluginKit
+import Synchronization
 
 /// `anyvisor mount IMAGE DIR`.
 struct MountCommand: AsyncParsableCommand {
@@ -43,10 +44,14 @@ struct MountCommand: AsyncParsableCommand {
         try checkFolder(point)
         let (mode, foreground): (AccessMode, Bool) = (readWrite ? .readWrite : .readOnly, foreground)
         guard let manifest = try Catalogue.manifests(named: "vdfuse").first else { return }
+        // Before there is a server: an interrupt must find it, whenever it comes.
+        let interruption = Interruption()
+        let signals = foreground ? CommandScope.onInterrupt { interruption.come() } : []
         let server = try await blocking {
             try MountServerProcess(
                 program: try manifest.programFile(), image, mode, on: point, foreground: foreground)
         }
+        interruption.end(server)
         if json {
             try Terminal.json(
                 Answer(
@@ -57,10 +62,28 @@ struct MountCommand: AsyncParsableCommand {
         }
         tell(server, image, point)
         guard foreground else { return }
-        let signals = CommandScope.onInterrupt { server.end() }
         let isGood = await onOwnThread { server.wait() }
         signals.forEach { $0.cancel() }
         if !isGood { throw ExitCode(ExitStatus.backend) }
+    }
+
+    /// Ends the server when it is asked for, also before there is one.
+    private final class Interruption: Sendable {
+        private let state = Mutex<(hasCome: Bool, server: MountServerProcess?)>((false, nil))
+
+        func come() {
+            state.withLock { state in
+                state.hasCome = true
+                state.server?.end()
+            }
+        }
+
+        func end(_ server: MountServerProcess) {
+            state.withLock { state in
+                state.server = server
+                if state.hasCome { server.end() }
+            }
+        }
     }
 
     private func checkFolder(_ point: HostPath) throws {
