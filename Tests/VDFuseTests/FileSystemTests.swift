@@ -65,6 +65,16 @@ struct FileSystemTests {
                 #expect(report.files == 2)
                 try await writable.rename("/tree/deep/small", to: "/tree/renamed")
                 try await writable.remove("/tree/deep", recursive: true)
+                let owner = MetadataChange(uid: 7)
+                if ["vfat", "ntfs"].contains(kind.type) {
+                    let failure = await #expect(throws: BackendError.self) {
+                        try await writable.setMetadata("/tree/file", owner)
+                    }
+                    #expect(failure?.code == .unsupported)
+                } else {
+                    try await writable.setMetadata("/tree/file", owner)
+                    #expect(try await filesystem.stat("/tree/file").uid == 7)
+                }
                 try await session.commit()
             }
             _ = try await Tool.check(kind.check[0], Array(kind.check.dropFirst()) + [image])

@@ -102,6 +102,12 @@ extension MountedTree {
             throw hostError("setMetadata", "\(path)", errno: ENOENT)
         }
         try HostNames.withCString(name) { try MountedTree.apply(change, to: $0, in: folder, found.stat) }
+        guard !keepsOwners, let kept = try HostEntry.read(name, below: folder)?.stat else { return }
+        for (wanted, found) in [(change.mode, kept.mode), (change.uid, kept.uid), (change.gid, kept.gid)]
+        where wanted != nil && wanted != found {
+            throw BackendError(
+                .unsupported, "setMetadata", "the file system of \(path) does not keep this owner or mode")
+        }
     }
 
     /// Owner first, since a change of owner takes the setuid bit away; times last.

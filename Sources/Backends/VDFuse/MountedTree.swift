@@ -16,8 +16,14 @@ final class MountedTree {
     /// The mount point.
     private(set) var root: Int32
 
+    /// Whether the file system keeps owners and modes; one that does not drops a change of them without a word.
+    let keepsOwners: Bool
+
     /// Takes over the descriptor of the mount point.
-    init(root: Int32) { self.root = root }
+    init(root: Int32, keepsOwners: Bool) {
+        self.root = root
+        self.keepsOwners = keepsOwners
+    }
 
     /// Lets the mount point go.
     func close() {

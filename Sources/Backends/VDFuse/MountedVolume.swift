@@ -33,7 +33,8 @@ final class MountedVolume {
             server = try MountedVolume.mountWithProgram(mounter, file, source, point, mode, program, started)
         }
         self.point = point
-        tree = MountedTree(root: try MountedVolume.root(of: point))
+        tree = MountedTree(
+            root: try MountedVolume.root(of: point), keepsOwners: !["vfat", "ntfs"].contains(type))
     }
 
     private static func root(of point: HostPath) throws -> Int32 {
@@ -53,7 +54,7 @@ final class MountedVolume {
             try takeAway()
         } catch let error as BackendError where error.code == .inUse {
             // It stays mounted, so the session goes on.
-            tree = MountedTree(root: try MountedVolume.root(of: point))
+            tree = MountedTree(root: try MountedVolume.root(of: point), keepsOwners: tree.keepsOwners)
             throw error
         }
         guard synced == 0 else { throw failure }
