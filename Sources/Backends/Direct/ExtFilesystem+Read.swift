@@ -132,10 +132,6 @@ extension ExtFilesystem {
                 }
             }
         }
-        // A path could not be told from such a name; the kernel refuses the folder too.
-        guard !entries.contains(where: { $0.name.isEmpty || $0.name.contains(0x2f) || $0.name.contains(0) }) else {
-            throw ExtError.corrupt(operation, "folder \(number) has a name that cannot be")
-        }
         let parent = entries.first { $0.name == [0x2e, 0x2e] }?.inode ?? number
         entries.removeAll { $0.name == [0x2e] || $0.name == [0x2e, 0x2e] }
         return ExtDirectory(number: number, parent: parent, entries: entries, isNew: false)
@@ -211,6 +207,9 @@ extension ExtFilesystem {
     func page(_ path: GuestPath, after: String?) throws -> DirectoryPage {
         let number = try resolve(path, "disk.list")
         let folder = try directory(number, "disk.list", path.rawValue)
+        // Such a name could be mistaken for a path; a copy refuses it alone and goes on.
+        guard !folder.entries.contains(where: { $0.name.isEmpty || $0.name.contains(0x2f) || $0.name.contains(0) })
+        else { throw ExtError.corrupt("disk.list", "folder \(number) has a name that cannot be") }
         var names = folder.entries.map { ($0.name, $0.inode) }
         if let after {
             let bytes = GuestPath.bytes(of: after)
