@@ -57,6 +57,13 @@ struct MountedDisk {
         try await Tool.check("debugfs", ["-R", request, image.path.string]).text
     }
 
+    /// Makes the FUSE server send what nobody asked for.
+    func babble() async throws {
+        guard let server = server() else { throw BackendError(.notFound, "test", "there is no FUSE server") }
+        let project = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
+        _ = try await Tool.check("python3", ["/\(project)/scripts/babble", "\(server.pid)", "0"])
+    }
+
     /// The FUSE server of this test's image.
     func server() -> ProcessIdentity? {
         HostFiles.names(in: "/proc").compactMap { Int32($0) }.compactMap { pid -> ProcessIdentity? in

@@ -86,6 +86,37 @@ struct VDFuseSessionTests {
         }
     }
 
+    @Test("A server that babbles is not believed: the next call fails, nothing is committed")
+    func babblingServer() async throws {
+        try await MountedDisk.with { disk in
+            let before = try disk.bytes()
+            try await disk.write { session, filesystem, writable in
+                try await writable.makeDirectory("/lost", parents: false)
+                try await disk.babble()
+                let failure = await #expect(throws: BackendError.self) { _ = try await filesystem.stat("/lost") }
+                #expect(failure?.code == .protocolViolation)
+                let late = await #expect(throws: BackendError.self) { try await session.commit() }
+                #expect(late?.code == .crashed)
+            }
+            #expect(try disk.bytes() == before)
+        }
+    }
+
+    @Test("A server that babbles before the commit commits nothing")
+    func babbleBeforeCommit() async throws {
+        try await MountedDisk.with { disk in
+            let before = try disk.bytes()
+            try await disk.write { session, _, writable in
+                try await writable.makeDirectory("/lost", parents: false)
+                try await disk.babble()
+                let failure = await #expect(throws: BackendError.self) { try await session.commit() }
+                #expect(failure?.code == .protocolViolation)
+            }
+            #expect(try disk.bytes() == before)
+            #expect(try await disk.check() == .exited(0))
+        }
+    }
+
     @Test("A deadline frees the session from a server that hangs, and nothing stays mounted")
     func deadline() async throws {
         try await MountedDisk.with { disk in

@@ -56,11 +56,32 @@ final class FuseServerConnection {
     /// - Throws: it, or `crashed`.
     func checkWrites() throws { try ask(.status) }
 
+    /// Looks whether it still runs and speaks only when it is asked.
+    ///
+    /// - Throws: `crashed`, `protocolViolation`; it is killed then, since nothing that it shows can be believed.
+    func checkSanity() throws {
+        if let death = process.death { throw death }
+        guard socket.hasInput else { return }
+        guard let line = socket.line() else { throw FuseServerConnection.death(of: process) }
+        process.kill()
+        throw BackendError(
+            .protocolViolation, "vdfuse.server", "the FUSE server spoke without being asked", retry: .reopen,
+            evidence: ["line": String(decoding: line.prefix(200), as: UTF8.self)])
+    }
+
     private func ask(_ command: ServerMessage.Command) throws {
+        try checkSanity()
         guard socket.send(ServerMessage.line(ServerMessage.Request(command: command))), let line = socket.line() else {
             throw FuseServerConnection.death(of: process)
         }
-        if let error = try ServerMessage.parse(line, as: ServerMessage.Answer.self).error { throw error }
+        let answer: ServerMessage.Answer
+        do {
+            answer = try ServerMessage.parse(line, as: ServerMessage.Answer.self)
+        } catch {
+            process.kill()
+            throw error
+        }
+        if let error = answer.error { throw error }
     }
 
     /// Ends the server, without commit.

@@ -27,6 +27,12 @@ final class LineSocket {
         return true
     }
 
+    /// Whether there is something to read, the end of the stream included.
+    var hasInput: Bool {
+        var watched = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return !pending.isEmpty || poll(&watched, 1, 0) > 0
+    }
+
     /// Waits for the next line; nil at the end of the stream.
     func line() -> [UInt8]? {
         while true {

@@ -66,13 +66,23 @@ final class SessionCore: @unchecked Sendable {
     /// Kills what the worker may wait for; for any thread.
     func killAll() { processes.withLock { $0 }.forEach { $0.kill() } }
 
+    /// Looks whether what the processes showed can be believed.
+    ///
+    /// - Throws: `crashed`, `protocolViolation`.
+    func checkProcesses() throws {
+        if let death { throw death }
+        try server?.checkSanity()
+    }
+
     /// The first of the processes that died, for any thread.
-    var death: BackendError? { processes.withLock { $0 }.lazy.compactMap(\.death).first }
+    private var death: BackendError? { processes.withLock { $0 }.lazy.compactMap(\.death).first }
 
     /// The error behind an error: a server that died, or the first write that it could not stage.
     func explained(_ error: any Error) -> any Error {
         // Before there is a server to ask, the error is what it said before it ended.
-        guard server != nil, let known = error as? BackendError, known.code != .crashed else { return error }
+        guard server != nil, let known = error as? BackendError, known.code != .crashed,
+            known.code != .protocolViolation
+        else { return error }
         let number = known.native.map { $0.domain == "errno" ? Int32($0.code) : 0 } ?? 0
         let isBroken =
             [EIO, ENOTCONN, ECONNABORTED, ENODEV, ESHUTDOWN, EUCLEAN].contains(number)

@@ -32,7 +32,7 @@ final class VDFuseSession: DiskSession {
         return VDFuseFilesystem(self, volume)
     }
 
-    func commit() async throws { try await perform("disk.commit") { try $0.commit() } }
+    func commit() async throws { try await perform("disk.commit", thenChecks: false) { try $0.commit() } }
 
     func close() async throws {
         let isFirst = isClosed.withLock { closed in
@@ -61,8 +61,10 @@ final class VDFuseSession: DiskSession {
     }
 
     /// Runs blocking work on the session's thread; past the deadline it kills what the thread waits for, and the session is lost.
+    ///
+    /// - Parameter thenChecks: false for what counts even when a process dies right after it.
     func perform<Value: Sendable>(
-        _ operation: String, _ body: @escaping @Sendable (SessionCore) throws -> Value
+        _ operation: String, thenChecks: Bool = true, _ body: @escaping @Sendable (SessionCore) throws -> Value
     ) async throws -> Value {
         if isClosed.withLock({ $0 }) { throw BackendError(.invalidState, operation, "the session is closed") }
         do {
@@ -70,7 +72,7 @@ final class VDFuseSession: DiskSession {
                 do {
                     let value = try body(core)
                     // What the page cache took is lost all the same.
-                    if let death = core.death { throw death }
+                    if thenChecks { try core.checkProcesses() }
                     return value
                 } catch {
                     throw core.explained(error)
