@@ -1,18 +1,10 @@
 #!/usr/bin/env bash
 # end-to-end.sh ANYVISOR: the promises of a run, on real machines: every example recipe, bad input, an ordinary
 # user. Prints a line for each and ends with how many held.
-set -euo pipefail
 anyvisor=$(realpath "$1")
-project=$(cd "$(dirname "$0")/.." && pwd)
-work=$(mktemp -d)
+source "$(dirname "$0")/common.sh"
 chmod 755 "$work"
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
-export ANYVISOR_STATE=$work/state
 cd "$work"
-passed=0 failed=0
-verdict() { # NAME PROBLEM
-    if [ -z "$2" ]; then passed=$((passed + 1)); echo "end-to-end: $1: ok"; else failed=$((failed + 1)); echo "end-to-end: $1: FAILED: $2"; fi
-}
 run() { # NAME EXPECTED-EXIT RECIPE ARGUMENT...: leaves the report in report/NAME
     local name=$1 expected=$2 recipe=$3 status=0
     shift 3
@@ -39,19 +31,6 @@ refuses() { # NAME EXPECTED-EXIT TEXT COMMAND...: one clear error and the right 
     if [ "$status" != "$expected" ]; then verdict "$name" "exit $status, not $expected: $(tail -n 2 "$name.err")"
     elif ! grep -q "$text" "$name.err"; then verdict "$name" "does not say '$text': $(tail -n 2 "$name.err")"
     else verdict "$name" "$(left_over)"; fi
-}
-left_over() {
-    local p
-    for p in $(pgrep -f 'anyvisor|qemu-system' || true); do
-        [ -r "/proc/$p/environ" ] || continue
-        if grep -qzs "^ANYVISOR_JOURNAL=$work/" "/proc/$p/environ"; then echo "process $p is left"; fi
-        if grep -qas "$work" "/proc/$p/cmdline"; then echo "process $p is left"; fi
-    done
-    [ -z "$(ls "$work/state/runs" 2>/dev/null)" ] || echo "a run folder is left"
-    # The small file system that a test below mounts itself is not meant.
-    ! grep "$work" /proc/mounts | grep -qv " $work/small tmpfs" || echo "a mount is left"
-    ! losetup -a 2>/dev/null | grep -q "$work" || echo "a loop device is left"
-    [ -z "$(find "$work" -maxdepth 1 -name '*.redo*')" ] || echo "a redo log is left"
 }
 
 # --- the example recipes
@@ -156,7 +135,7 @@ wait $holder 2>/dev/null || true
 printf 'name: x\nimage: debian-python\ninputs:\n  - python: no-such-distribution-anyvisor==1\ntasks:\n  - id: a\n    run: "true"\n' >unknown.yaml
 refuses unknown-distribution 2 no-such-distribution-anyvisor "$anyvisor" run unknown.yaml --hypervisor qemu
 if [ "$(id -u)" = 0 ]; then
-    mkdir small && mount -t tmpfs -o size=24M none small && trap 'umount -l "$work/small" 2>/dev/null || true; kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+    mkdir small && mount -t tmpfs -o size=24M scripts-own small
     truncate -s 200M small/full.raw && mke2fs -q -F -t ext4 small/full.raw && sum=$(sha256sum <small/full.raw)
     head -c 40M /dev/urandom >big
     refuses no-space 16 "space" "$anyvisor" disk put small/full.raw big /big --disk direct
@@ -194,5 +173,4 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 verdict "nothing is left at the end" "$(left_over)"
-echo "end-to-end: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+summary

@@ -21,7 +21,7 @@ if grep -nE '^import (C[A-Z]|Clib|Glibc|Foundation)' Sources/Abstractions/*.swif
 fi
 for script in $(git ls-files '*.sh' guest/agent guest/init .ci/run); do
     case "$(head -n 1 "$script")" in
-    *bash*) bash -n "$script" || complain "$script does not parse" ;;
+    *bash* | '# common.sh'*) bash -n "$script" || complain "$script does not parse" ;;
     *) sh -n "$script" || complain "$script does not parse" ;;
     esac
 done

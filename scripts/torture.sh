@@ -1,14 +1,11 @@
 #!/usr/bin/env bash
 # torture.sh ANYVISOR SEED COUNT: SIGKILLs uploads at random moments; afterwards the image must hold the old or the new
-# content, never something between, and its file system must be clean. FORMATS names the formats.
-set -euo pipefail
+# content, never something between, and its file system must be clean. FORMATS names the formats, DISKS the backends.
+anyvisor=$(realpath "$1") seed=$2 count=$3
+source "$(dirname "$0")/common.sh"
 set +m
-anyvisor=$1 seed=$2 count=$3
 RANDOM=$seed
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export ANYVISOR_STATE=$work/state
-echo "torture: seed $seed, $count kills for each format"
+echo "torture: seed $seed, $count kills for each format and backend"
 
 mkdir -p "$work/old/dir" "$work/new/dir"
 for i in $(seq 60); do head -c $((RANDOM * 3)) /dev/urandom >"$work/old/dir/f$i"; head -c $((RANDOM * 3)) /dev/urandom >"$work/new/dir/f$i"; done
@@ -26,8 +23,11 @@ flatten() {
     esac
 }
 
-passed=0 failed=0 olds=0 news=0
-for kind in ${FORMATS:-raw vdi layer vhd qcow2}; do
+olds=0 news=0
+torture() { # FORMAT BACKEND
+    local kind=$1 disk=$2 format chain whole n
+    chain=$disk,direct
+    [ "$disk" != direct ] || chain=direct,vdfuse
     format=$kind
     case $kind in
     vhd) qemu-img convert -f raw -O vpc -o force_size=on "$work/base.raw" "$work/base.$kind.clean" ;;
@@ -42,48 +42,55 @@ for kind in ${FORMATS:-raw vdi layer vhd qcow2}; do
     esac
     [ "$kind" = layer ] || "$anyvisor" disk put "$work/base.$kind.clean" "$work/old" /data --format "$format" 2>/dev/null
     whole=100000
-    for warm in 1 2 3; do
+    for _ in 1 2 3; do
         cp "$work/base.$kind.clean" "$work/t.$format"
         started=$(date +%s%N)
-        "$anyvisor" disk put "$work/t.$format" "$work/new" /data --format "$format" 2>/dev/null
+        "$anyvisor" disk put "$work/t.$format" "$work/new" /data --format "$format" --disk "$chain" 2>/dev/null
         took=$((($(date +%s%N) - started) / 1000000))
         [ "$took" -ge "$whole" ] || whole=$took
     done
     for n in $(seq "$count"); do
         cp "$work/base.$kind.clean" "$work/t.$format"
-        "$anyvisor" disk put "$work/t.$format" "$work/new" /data --format "$format" >/dev/null 2>&1 &
+        "$anyvisor" disk put "$work/t.$format" "$work/new" /data --format "$format" --disk "$chain" >/dev/null 2>&1 &
         victim=$!
         pause=$((RANDOM % (whole + 1)))
         sleep "$(printf '%d.%03d' $((pause / 1000)) $((pause % 1000)))"
         # mostly the command and its plugin die together; else only the plugin does, and the next backend takes over
         ((RANDOM % 4 == 0)) || kill -9 "$victim" 2>/dev/null || true
-        # the QEMU that reads and writes a foreign format dies with its user, or alone
-        doomed="^[^ ]*anyvisor-direct"
-        case $kind in qcow2 | vmdk) ((RANDOM % 3 != 0)) || doomed="^[^ ]*qemu-nbd" ;; esac
-        for p in $(pgrep -f "$doomed" || true); do
-            if tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -q "ANYVISOR_WORK=$work"; then kill -9 "$p" 2>/dev/null || true; fi
-        done 2>/dev/null
+        # the QEMU that reads and writes a foreign format, or is the appliance, dies with its user or alone
+        doomed="anyvisor-$disk"
+        case $kind/$disk in qcow2/* | vmdk/* | */libguestfs) ((RANDOM % 3 != 0)) || doomed="qemu-nbd|qemu-system" ;; esac
+        kill -9 $(mine "^[^ ]*($doomed)") 2>/dev/null || true
         wait "$victim" 2>/dev/null || true
         "$anyvisor" reap >/dev/null 2>&1 || true
         rm -rf "$work/out"
-        verdict=bad
+        outcome=bad
         if "$anyvisor" disk get "$work/t.$format" /data "$work/out" --format "$format" 2>"$work/error"; then
             now=$(digest "$work/out")
-            [ "$now" = "$old" ] && verdict=old
-            [ "$now" = "$new" ] && verdict=new
+            [ "$now" = "$old" ] && outcome=old
+            [ "$now" = "$new" ] && outcome=new
         fi
         flatten "$kind" "$work/t.$format" "$work/check.raw"
-        case $kind in qcow2 | vmdk) qemu-img check -q -f "$format" "$work/t.$format" || verdict=leaking ;; esac
-        e2fsck -fn "$work/check.raw" >"$work/fsck" 2>&1 || verdict=unclean
-        ls "$work"/t.*redo* >/dev/null 2>&1 && verdict=leftover
-        case $verdict in
+        case $kind in qcow2 | vmdk) qemu-img check -q -f "$format" "$work/t.$format" || outcome=leaking ;; esac
+        e2fsck -fn "$work/check.raw" >"$work/fsck" 2>&1 || outcome=unclean
+        [ -z "$(left_over)" ] || outcome="leftover: $(left_over)"
+        case $outcome in
         old) olds=$((olds + 1)) passed=$((passed + 1)) ;;
         new) news=$((news + 1)) passed=$((passed + 1)) ;;
-        *) failed=$((failed + 1)); echo "torture: $kind kill $n after $pause ms: $verdict"; head -n 3 "$work/error"; tail -n 3 "$work/fsck" ;;
+        *)
+            failed=$((failed + 1))
+            echo "torture: $kind, $disk, kill $n after $pause ms: $outcome"
+            head -n 3 "$work/error"
+            tail -n 3 "$work/fsck"
+            ;;
         esac
     done
-    [ "$kind" != layer ] || [ "$parent" = "$(sha256sum "$work/parent.vdi")" ] || { failed=$((failed + 1)); echo "torture: a layer's parent was changed"; }
+    [ "$kind" != layer ] || [ "$parent" = "$(sha256sum "$work/parent.vdi")" ] || verdict "the parent of a layer" "it was changed"
+    echo "torture: $kind, $disk: $count kills"
+}
+for disk in ${DISKS:-direct}; do
+    for kind in ${FORMATS:-raw vdi layer vhd qcow2}; do torture "$kind" "$disk"; done
 done
+verdict "nothing is left at the end" "$(left_over)"
 echo "torture: $passed held ($olds old, $news new)"
-echo "torture: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+summary
