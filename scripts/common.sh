@@ -44,5 +44,8 @@ left_over() {
     ! grep "$work" /proc/mounts | grep -v '^scripts-own ' || echo "a mount is left"
     ! losetup -a 2>/dev/null | grep "$work" || echo "a loop device is left"
     find "$work" -maxdepth 1 -name '*.redo*'
-    find /tmp -maxdepth 1 -name "av-$(id -u)-*" -newer "$work/begin" 2>/dev/null || true
+    # Folders of runs that others have going do not count.
+    for p in $(find /tmp -maxdepth 1 -name "av-$(id -u)-*" -newer "$work/begin"); do
+        grep -qzs "^ANYVISOR_RUN=${p##*-}\$" /proc/[0-9]*/environ || echo "$p is left"
+    done
 }

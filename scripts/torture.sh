@@ -29,6 +29,7 @@ torture() { # FORMAT BACKEND
     chain=$disk,direct
     [ "$disk" != direct ] || chain=direct,vdfuse
     format=$kind
+    rm -f "$work/base.$kind.clean"
     case $kind in
     vhd) qemu-img convert -f raw -O vpc -o force_size=on "$work/base.raw" "$work/base.$kind.clean" ;;
     layer)
