@@ -26,7 +26,7 @@ demo: setup build ## the main job: test a PyPI distribution in a clean machine
 	$(ANYVISOR) run examples/demo.yaml
 
 # Each target in a process of its own: libvirt's embedded driver and the adoption of orphans belong to a whole process.
-TESTS := Abstractions Host Filters PluginKit VirtualDisk Direct VDFuse GuestFS Libvirt Runner Command Conformance
+TESTS := Abstractions Host Filters PluginKit VirtualDisk Direct VDFuse GuestFS Libvirt Runner AnyvisorKit Command Conformance
 
 test: setup ## unit tests and the inline half of the conformance suite
 	swift build --build-tests

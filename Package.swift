@@ -2,7 +2,8 @@
 import PackageDescription
 
 // The module rule, kept by the dependencies below: Abstractions knows nobody; a backend knows Abstractions,
-// Host, Support and one C library (a disk backend also VirtualDisk); the Runner never knows a backend.
+// Host, Support and one C library (a disk backend also VirtualDisk); the Runner never knows a backend; AnyvisorKit, which others
+// link, knows VirtualDisk and no backend.
 
 let strict: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
@@ -39,6 +40,7 @@ let package = Package(
     name: "anyvisor",
     products: [
         .executable(name: "anyvisor", targets: ["anyvisor"]),
+        .library(name: "AnyvisorKit", targets: ["AnyvisorKit", "Abstractions", "Filters"]),
         .library(name: "Abstractions", targets: ["Abstractions"]),
         .library(name: "Runner", targets: ["Runner"]),
     ],
@@ -56,6 +58,9 @@ let package = Package(
         library(
             "Runner", "Runner",
             ["Abstractions", "Host", "Filters", "PluginKit", .product(name: "Yams", package: "Yams")]),
+        library(
+            "AnyvisorKit", "AnyvisorKit",
+            ["Abstractions", "Host", "Filters", "PluginKit", "VirtualDisk"]),
         library("ConformanceKit", "ConformanceKit", ["Abstractions", "Host", "BackendSupport"]),
 
         cLibrary("Clibvirt", pkgConfig: "libvirt", apt: "libvirt-dev"),
@@ -80,8 +85,8 @@ let package = Package(
         .executableTarget(
             name: "anyvisor",
             dependencies: [
-                "Abstractions", "Host", "BackendSupport", "Filters", "PluginKit", "Runner", "ConformanceKit",
-                "MemoryBackend", "VirtualDisk", "CHost",
+                "AnyvisorKit", "Abstractions", "Host", "BackendSupport", "Filters", "PluginKit", "Runner",
+                "ConformanceKit", "MemoryBackend", "VirtualDisk", "CHost",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Sources/anyvisor", swiftSettings: strict),
@@ -96,6 +101,7 @@ let package = Package(
         tests("GuestFSTests", ["Host", "VirtualDisk", "GuestFSBackend"]),
         tests("LibvirtTests", ["Host", "BackendSupport", "LibvirtBackend", "Clibvirt"]),
         tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend", "DirectBackend"]),
+        tests("AnyvisorKitTests", ["Host", "Filters", "AnyvisorKit", "anyvisor"]),
         tests("CommandTests", ["Host", "anyvisor"]),
         tests(
             "ConformanceTests",

@@ -19,6 +19,13 @@ fi
 if grep -nE '^import (C[A-Z]|Clib|Glibc|Foundation)' Sources/Abstractions/*.swift; then
     complain "Abstractions must know neither C nor Foundation"
 fi
+if grep -rnE '^import (C[A-Z]|Clib|Glibc|ArgumentParser|.*Backend|Runner)' Sources/AnyvisorKit; then
+    complain "AnyvisorKit must know no C library, no backend and no command line"
+fi
+if grep -rnE '\b(setenv|unsetenv|putenv|clearenv|chdir|fchdir|umask|prctl)\(' Sources/AnyvisorKit Sources/Abstractions \
+    Sources/Filters Sources/Host Sources/PluginKit; then
+    complain "a library must not change the process that calls it"
+fi
 for script in $(git ls-files '*.sh' guest/agent guest/init .ci/run); do
     case "$(head -n 1 "$script")" in
     *bash* | '# common.sh'*) bash -n "$script" || complain "$script does not parse" ;;

@@ -26,9 +26,9 @@ extension RunScope {
     /// Takes away what a process made by `makeProcessFolder` and left: mounts first, then its folders. The process must be dead.
     ///
     /// Blocks its thread, so never call it from the cooperative pool.
+    /// - Parameter scope: the run that the process belonged to; nil for one outside a run.
     /// - Throws: `inUse` when a mount stays, what the host says about the first entry that stays.
-    public static func removeFolders(ofProcess pid: Int32) throws {
-        let scope = RunScope.current
+    public static func removeFolders(ofProcess pid: Int32, in scope: RunScope?) throws {
         let places =
             scope.map { [$0.work, $0.shortDirectory] } ?? [HostPath(HostEnvironment.variable("TMPDIR") ?? "/tmp")]
         for place in places {

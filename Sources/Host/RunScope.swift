@@ -60,8 +60,12 @@ public struct RunScope: Sendable {
         return (scope, lock)
     }
 
-    /// The scope that the environment names (set for every child process), nil outside one.
+    /// The scope that this task works in, for a process that is not given to one run as a whole; `onOwnThread` takes it along.
+    @TaskLocal public static var adopted: RunScope?
+
+    /// The scope that this task works in, else the one that the environment names (set for every child process), nil outside one.
     public static var current: RunScope? {
+        if let adopted { return adopted }
         guard let journal = HostEnvironment.variable("ANYVISOR_JOURNAL") else { return nil }
         return RunScope(folder: HostPath(journal).parent)
     }

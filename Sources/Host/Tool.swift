@@ -103,15 +103,19 @@ public enum Tool {
     }
 }
 
-/// Runs blocking work on a thread of its own, away from the cooperative pool.
+/// Runs blocking work on a thread of its own, away from the cooperative pool, in the run scope of the task.
 public func onOwnThread<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
-    await withCheckedContinuation { continuation in
+    let scope = RunScope.adopted
+    return await withCheckedContinuation { continuation in
         let work: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { pointer in
             guard let pointer else { return nil }
             Unmanaged<ThreadBody>.fromOpaque(pointer).takeRetainedValue().run()
             return nil
         }
-        let box = Unmanaged.passRetained(ThreadBody { continuation.resume(returning: body()) })
+        let box = Unmanaged.passRetained(
+            ThreadBody {
+                continuation.resume(returning: RunScope.$adopted.withValue(scope, operation: body))
+            })
         var thread = pthread_t()
         if pthread_create(&thread, nil, work, box.toOpaque()) == 0 {
             pthread_detach(thread)

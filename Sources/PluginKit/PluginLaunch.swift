@@ -6,6 +6,8 @@ struct PluginLaunch: Sendable {
     var name: String
     var program: HostPath
     var arguments: [String]
+    /// The run that the process belongs to.
+    var scope = RunScope.current
     /// The mark of all processes of this one life.
     var instance = String((0..<16).compactMap { _ in "0123456789abcdef".randomElement() })
 
@@ -18,8 +20,11 @@ struct PluginLaunch: Sendable {
         var environment = HostEnvironment.all.filter { name, _ in
             Self.passedOn.contains(name) || name.hasPrefix("ANYVISOR_") || name.hasPrefix("LIBGUESTFS_")
         }
-        // In a run every temporary file belongs into the run's own folder, which `reap` removes whole.
-        if let scope = RunScope.current { environment["TMPDIR"] = scope.work.string }
+        if let scope {
+            environment.merge(scope.environment) { $1 }
+            // In a run every temporary file belongs into the run's own folder, which `reap` removes whole.
+            environment["TMPDIR"] = scope.work.string
+        }
         environment["LC_ALL"] = "C.UTF-8"
         environment[Wire.cookie] = "1"
         environment[Wire.instance] = instance

@@ -80,9 +80,10 @@ public struct PluginManifest: Codable, Sendable, Hashable {
 
     /// The program's file.
     ///
-    /// - Throws: `unavailable` when it is neither in the folder nor beside `anyvisor`.
-    public func programFile() throws -> HostPath {
-        for candidate in [folder.appending(program), HostEnvironment.executableFolder.appending(program)]
+    /// - Parameter folders: where it is searched, in order, when the manifest's folder does not have it.
+    /// - Throws: `unavailable` when it is nowhere.
+    public func programFile(in folders: [HostPath] = [HostEnvironment.executableFolder]) throws -> HostPath {
+        for candidate in ([folder] + folders).map({ $0.appending(program) })
         where access(candidate.string, X_OK) == 0 && !HostFiles.isDirectory(candidate) {
             return candidate
         }
@@ -91,9 +92,11 @@ public struct PluginManifest: Codable, Sendable, Hashable {
     }
 
     /// The backend behind the plugin, made when it is asked for.
-    public var descriptor: BackendDescriptor {
+    ///
+    /// - Parameter folders: where its program is searched, see `programFile`.
+    public func descriptor(programs folders: [HostPath] = [HostEnvironment.executableFolder]) -> BackendDescriptor {
         let make: @Sendable (OptionValues) throws -> PluginHost = { values in
-            PluginHost(self, program: try programFile(), options: values.values)
+            PluginHost(self, program: try programFile(in: folders), options: values.values)
         }
         let factory: BackendDescriptor.Factory =
             switch kind {

@@ -77,7 +77,7 @@ extension PluginProcess {
                 return child.wait()
             }
             // What it had mounted goes before its calls fail, so that the next backend finds the image free. The rest is `reap`'s.
-            try? RunScope.removeFolders(ofProcess: child.pid)
+            try? RunScope.removeFolders(ofProcess: child.pid, in: scope)
             return exit
         }
         outgoing.stop()

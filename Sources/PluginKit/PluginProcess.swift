@@ -18,6 +18,7 @@ final class PluginProcess: Sendable {
     let errorTail = Mutex<[UInt8]>([])
     /// Held while the child is signalled or reaped, so that no signal goes to a later process with its number.
     let isReaped = Mutex(false)
+    let scope: RunScope?
     private let instance: String
     private let incoming: LineChannel
 
@@ -53,6 +54,7 @@ final class PluginProcess: Sendable {
     /// - Throws: `unavailable` when it cannot be started.
     init(_ launch: PluginLaunch) throws {
         name = launch.name
+        scope = launch.scope
         instance = launch.instance
         do {
             child = try ChildProcess(

@@ -1,7 +1,6 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
-import Host
-import VirtualDisk
 
 /// The options that say which image is meant.
 struct ImageOptions: ParsableArguments {
@@ -14,12 +13,13 @@ struct ImageOptions: ParsableArguments {
     @Option(help: "One more folder in which the parents of a snapshot layer are searched; may be given several times.")
     var parentFolder: [String] = []
 
-    /// The image, or its layer, with its format, given or told from the name and header.
-    func image(_ path: String) throws -> DiskImage {
-        var image = try ImageName.resolve(path, format: format)
-        if !parentFolder.isEmpty { image.parentFolders = parentFolder.map { HostFiles.absolute(HostPath($0)) } }
-        image.snapshot = snapshot
-        guard let layer else { return image }
-        return try VirtualDisk.layer(layer, of: image)
+    /// The image as it was named.
+    func name(_ path: String) -> ImageName {
+        ImageName(
+            path, format: format.map { ImageFormat($0) }, layer: layer, snapshot: snapshot,
+            parentFolders: parentFolder)
     }
+
+    /// The image, or its layer, with its format, given or told from the name and header.
+    func image(_ path: String) throws -> DiskImage { try name(path).image() }
 }

@@ -1,4 +1,5 @@
 import Abstractions
+import AnyvisorKit
 import Host
 import Runner
 import VirtualDisk

@@ -13,7 +13,7 @@ struct ExamplePythonTests {
     private func withExample(_ body: (any DiskAccess, DiskImage, HostPath) async throws -> Void) async throws {
         let here = HostPath(#filePath).parent.parent.parent
         let manifest = try PluginManifest(folder: here.appending("plugins/example-python"))
-        guard case .disk(let make) = manifest.descriptor.factory else { return }
+        guard case .disk(let make) = manifest.descriptor().factory else { return }
         let disk = try await make(try OptionValues([:], declared: []))
         let folder = try temporaryFolder()
         let image = DiskImage(path: folder.appending("disk"), format: .folder)

@@ -49,7 +49,7 @@ struct ScriptedPlugin {
 
     /// The backend behind it.
     func disk() async throws -> any DiskAccess {
-        guard case .disk(let make) = try PluginManifest(folder: folder).descriptor.factory else {
+        guard case .disk(let make) = try PluginManifest(folder: folder).descriptor().factory else {
             throw BackendError(.internal, "test", "not a disk plugin")
         }
         return try await make(try OptionValues([:], declared: []))

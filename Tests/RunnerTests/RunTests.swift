@@ -25,7 +25,7 @@ struct RunTests {
         var registry = BackendRegistry(knownNames: ["absent"])
         try registry.register(MemoryBackend.hypervisor)
         try registry.register(DirectBackend.descriptor)
-        try registry.register(try PluginManifest(folder: TestFolder.fixtures.appending("zzz")).descriptor)
+        try registry.register(try PluginManifest(folder: TestFolder.fixtures.appending("zzz")).descriptor())
         return registry
     }
 

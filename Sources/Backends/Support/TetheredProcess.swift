@@ -32,17 +32,19 @@ public final class TetheredProcess: Sendable {
     ) throws {
         self.name = name
         self.operation = operation
+        var environment = HostEnvironment.all
+        environment["LC_ALL"] = "C.UTF-8"
+        if let scope = RunScope.current { environment.merge(scope.environment) { $1 } }
         let started = Handover<Result<Int32, any Error>>()
-        startThread { [self] in live(program, arguments, input, started) }
+        startThread { [self, environment] in live(program, arguments, environment, input, started) }
         let pid = try started.take().get()
         state.withLock { $0.pid = pid }
     }
 
     private func live(
-        _ program: HostPath, _ arguments: [String], _ input: Int32?, _ started: Handover<Result<Int32, any Error>>
+        _ program: HostPath, _ arguments: [String], _ environment: [String: String], _ input: Int32?,
+        _ started: Handover<Result<Int32, any Error>>
     ) {
-        var environment = HostEnvironment.all
-        environment["LC_ALL"] = "C.UTF-8"
         do {
             let child = try ChildProcess(
                 program, arguments, environment: environment, input: input.map { .descriptor($0) } ?? .null,

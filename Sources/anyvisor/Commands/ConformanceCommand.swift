@@ -1,4 +1,5 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
 import ConformanceKit
 import Host
@@ -66,7 +67,9 @@ struct PluginCheck: AsyncParsableCommand {
     func run() async throws {
         let (name, filter) = (name, filter)
         let good = try await CommandScope.run { scope in
-            let cells = try Catalogue.manifests(named: name).map { ConformanceCell($0.descriptor, .process) }
+            let cells = try Catalogue.manifests(named: name).map {
+                ConformanceCell($0.descriptor(programs: ResourceFolders.programs), .process)
+            }
             let settings = ConformanceSettings(
                 folder: scope.shortDirectory, guestFolder: ResourceFolders.find("guest"), filter: filter)
             return await ConformanceCommand.run(cells, required: [], settings)

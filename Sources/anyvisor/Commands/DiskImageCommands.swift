@@ -1,4 +1,5 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
 import Host
 import VirtualDisk
@@ -39,10 +40,7 @@ struct DiskCreate: AsyncParsableCommand {
             return bytes
         }
         let path = HostFiles.absolute(HostPath(image))
-        let folders = parentFolder.map { HostFiles.absolute(HostPath($0)) }
-        let below = try parent.map { try ImageName.resolve($0, format: nil) }.map {
-            DiskImage(path: $0.path, format: $0.format, parentFolders: folders)
-        }
+        let below = try parent.map { try ImageName($0, parentFolders: parentFolder).image() }
         let named = VirtualDisk.format(named: path) ?? below?.format ?? .raw
         let target = DiskImage(path: path, format: format.map { ImageFormat($0) } ?? named)
         let (filesystem, label, fixed) = (filesystem, label, fixed)

@@ -1,4 +1,5 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
 import Host
 import VirtualDisk
@@ -23,7 +24,9 @@ struct DiskInfo: AsyncParsableCommand {
         let layers =
             VirtualDisk.formats.contains(named.format)
             ? try await onOwnThread { Result { try VirtualDisk.open(named, .readOnly).tree() } }.get() : nil
-        let volumes = try await options.withSession(image, .readOnly) { try await $0.volumes() }
+        let volumes = try await options.withDisk(image) { disk, log in
+            try await disk.withSession(.readOnly, log) { try await $0.volumes() }
+        }
         if options.json {
             return try Terminal.json(
                 Answer(path: named.path, format: named.format, layers: layers, volumes: volumes))

@@ -1,6 +1,6 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
-import Host
 
 /// `anyvisor disk ls IMAGE [GUESTPATH]`.
 struct DiskList: AsyncParsableCommand {
@@ -14,22 +14,26 @@ struct DiskList: AsyncParsableCommand {
     func run() async throws {
         let path = GuestPath(path)
         let json = options.json
-        try await options.withFilesystem(image, .readOnly) { filesystem, _ in
-            let stat = try await filesystem.stat(path)
-            var entries: [DirectoryEntry] = []
-            if stat.kind != .directory {
-                entries = [DirectoryEntry(name: path.name, stat: stat)]
-            } else {
-                var after: String?
-                repeat {
-                    let page = try await filesystem.list(path, after: after)
-                    entries += page.entries
-                    after = page.next
-                } while after != nil
+        try await options.withDisk(image) { disk, log in
+            try await disk.withFilesystem(.readOnly, log) { filesystem, _ in
+                let entries = try await entries(of: path, filesystem)
+                if json { return try Terminal.json(entries) }
+                Terminal.table(entries.map(row))
             }
-            if json { return try Terminal.json(entries) }
-            Terminal.table(entries.map(row))
         }
+    }
+
+    private func entries(of path: GuestPath, _ filesystem: any GuestFilesystem) async throws -> [DirectoryEntry] {
+        let stat = try await filesystem.stat(path)
+        guard stat.kind == .directory else { return [DirectoryEntry(name: path.name, stat: stat)] }
+        var entries: [DirectoryEntry] = []
+        var after: String?
+        repeat {
+            let page = try await filesystem.list(path, after: after)
+            entries += page.entries
+            after = page.next
+        } while after != nil
+        return entries
     }
 
     private func row(_ entry: DirectoryEntry) -> [String] {
@@ -74,13 +78,15 @@ struct DiskCat: AsyncParsableCommand {
 
     func run() async throws {
         let path = GuestPath(path)
-        try await options.withFilesystem(image, .readOnly) { filesystem, _ in
-            var offset: Int64 = 0
-            while true {
-                let bytes = try await filesystem.read(path, offset: offset, count: 512 << 10)
-                try Terminal.data(bytes)
-                offset += Int64(bytes.count)
-                if bytes.count < 512 << 10 { return }
+        try await options.withDisk(image) { disk, log in
+            try await disk.withFilesystem(.readOnly, log) { filesystem, _ in
+                var offset: Int64 = 0
+                while true {
+                    let bytes = try await filesystem.read(path, offset: offset, count: 512 << 10)
+                    try Terminal.data(bytes)
+                    offset += Int64(bytes.count)
+                    if bytes.count < 512 << 10 { return }
+                }
             }
         }
     }
@@ -100,13 +106,11 @@ struct DiskGet: AsyncParsableCommand {
     @OptionGroup var options: DiskOptions
 
     func run() async throws {
-        let path = GuestPath(path)
-        var host = HostFiles.absolute(HostPath(target))
-        if HostFiles.isDirectory(host) { host = host.appending(path.name == "/" ? "root" : path.name) }
+        let (path, target) = (path, target)
         let policy: CopyPolicy = untrusted ? .untrusted(CopyLimits()) : .faithful
         let meter = TransferMeter(json: options.json)
-        let report = try await options.withFilesystem(image, .readOnly) { [host] filesystem, _ in
-            try await filesystem.copyOut(path, to: host, policy: policy, progress: meter.sink)
+        let report = try await options.withDisk(image) { disk, log in
+            try await disk.get(path, to: target, policy, log: log, progress: meter.sink)
         }
         try meter.finish(report)
     }
@@ -127,7 +131,7 @@ struct DiskCheck: AsyncParsableCommand {
 
     func run() async throws {
         let image = try options.image(image)
-        let names = options.disk
+        let names = options.backends
         let answers = try await CommandScope.run { _ in
             let catalogue = try Catalogue.load()
             var answers: [Answer] = []

@@ -1,6 +1,6 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
-import Host
 
 /// `anyvisor disk put IMAGE HOSTPATH GUESTPATH`.
 struct DiskPut: AsyncParsableCommand {
@@ -14,18 +14,10 @@ struct DiskPut: AsyncParsableCommand {
     @OptionGroup var options: DiskOptions
 
     func run() async throws {
-        let host = HostFiles.absolute(HostPath(source))
-        guard HostFiles.exists(host) else {
-            throw BackendError(.notFound, "disk.put", "there is no \(source)", blame: .caller)
-        }
-        let guest = path.hasSuffix("/") ? GuestPath(path).appending(host.name) : GuestPath(path)
+        let (source, path) = (source, path)
         let meter = TransferMeter(json: options.json)
-        let image = image
-        let report = try await options.withFilesystem(image, .readWrite) { filesystem, session in
-            let report = try await writable(filesystem, image)
-                .copyIn(host, to: guest, options: CopyInOptions(), progress: meter.sink)
-            try await session.commit()
-            return report
+        let report = try await options.withDisk(image) { disk, log in
+            try await disk.put(source, to: path, log: log, progress: meter.sink)
         }
         try meter.finish(report)
     }
@@ -42,10 +34,12 @@ struct DiskMakeDirectory: AsyncParsableCommand {
     @OptionGroup var options: DiskOptions
 
     func run() async throws {
-        let (image, path, parents) = (image, GuestPath(path), parents)
-        try await options.withFilesystem(image, .readWrite) { filesystem, session in
-            try await writable(filesystem, image).makeDirectory(path, parents: parents)
-            try await session.commit()
+        let (path, parents) = (GuestPath(path), parents)
+        try await options.withDisk(image) { disk, log in
+            try await disk.withFilesystem(.readWrite, log) { filesystem, session in
+                try await disk.writable(filesystem).makeDirectory(path, parents: parents)
+                try await session.commit()
+            }
         }
     }
 }
@@ -61,10 +55,12 @@ struct DiskRemove: AsyncParsableCommand {
     @OptionGroup var options: DiskOptions
 
     func run() async throws {
-        let (image, path, recursive) = (image, GuestPath(path), recursive)
-        try await options.withFilesystem(image, .readWrite) { filesystem, session in
-            try await writable(filesystem, image).remove(path, recursive: recursive)
-            try await session.commit()
+        let (path, recursive) = (GuestPath(path), recursive)
+        try await options.withDisk(image) { disk, log in
+            try await disk.withFilesystem(.readWrite, log) { filesystem, session in
+                try await disk.writable(filesystem).remove(path, recursive: recursive)
+                try await session.commit()
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
 import Dispatch
 import Host
@@ -49,7 +50,8 @@ struct MountCommand: AsyncParsableCommand {
         let signals = foreground ? CommandScope.onInterrupt { interruption.come() } : []
         let server = try await blocking {
             try MountServerProcess(
-                program: try manifest.programFile(), image, mode, on: point, foreground: foreground)
+                program: try manifest.programFile(in: ResourceFolders.programs), image, mode, on: point,
+                foreground: foreground)
         }
         interruption.end(server)
         if json {

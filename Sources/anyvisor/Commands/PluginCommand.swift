@@ -1,4 +1,5 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
 import Host
 import PluginKit
@@ -18,7 +19,7 @@ struct PluginList: AsyncParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     func run() async throws {
-        let manifests = Catalogue.manifests(reportBroken: true)
+        let manifests = Catalogue.manifests { Terminal.talk("anyvisor: \($0)") }
         if json { return try Terminal.json(manifests) }
         Terminal.table(
             [["name", "kind", "summary", "folder"]]

@@ -1,4 +1,5 @@
 import Abstractions
+import AnyvisorKit
 import ArgumentParser
 import Host
 
@@ -24,12 +25,12 @@ struct VMOptions: ParsableArguments {
     func withHypervisor<Value: Sendable>(
         _ body: @escaping @Sendable (any Hypervisor, MachineStore) async throws -> Value
     ) async throws -> Value {
-        let name = hypervisor
+        let names = hypervisor.map { $0.split(separator: ",").map(String.init) }
         return try await CommandScope.run { _ in
             let store = try MachineStore()
             let lock = try await store.lock()
             let catalogue = try Catalogue.load()
-            let backend = try catalogue.hypervisorNames(name).first ?? ""
+            let backend = try catalogue.hypervisorNames(names).first ?? ""
             let access = try await catalogue.hypervisor(backend, options: ["root": store.libvirtRoot.string])
             do {
                 let value = try await body(access, store)
@@ -128,7 +129,9 @@ struct VMCreate: AsyncParsableCommand {
         }
         if let diskImage {
             let path = HostFiles.absolute(HostPath(diskImage))
-            spec.disks.append(DiskAttachment(try ImageName.resolve(path.string, format: format), role: .system))
+            spec.disks.append(
+                DiskAttachment(
+                    try ImageName(path.string, format: format.map { ImageFormat($0) }).image(), role: .system))
         }
         if let cdrom { spec.boot = .cdrom(HostFiles.absolute(HostPath(cdrom))) }
     }
