@@ -45,4 +45,27 @@ import Testing
         #expect(try await shell("cd \(back); \(list)") == expected)
         #expect(try await shell("stat -c %b \(back)/sparse") == shell("stat -c %b \(tree)/sparse"))
     }
+
+    @Test("A file of many extents reads the same in pieces, wherever they begin", arguments: ["-b 1024", "-b 4096"])
+    func manyExtents(options: String) async throws {
+        let image = try await makeImage(folder, "64M", "-t ext4 \(options)")
+        let file = folder.file("file")
+        _ = try await shell(
+            """
+            set -e; head -c 8M /dev/urandom > \(file)
+            for i in {0..900}; do fallocate -p -o $((i * 8192)) -l 4096 \(file); done
+            debugfs -w -R 'write \(file) file' \(image)
+            """)
+        let extents = try await shell("debugfs -R 'extents /file' \(image) 2>/dev/null | wc -l")
+        #expect(try #require(Int(extents.split(separator: "\n")[0])) > 500)
+        let expected = try HostFiles.read(file)
+        let filesystem = try openRaw(image)
+        for piece in [65_536, 1_000_003, 8 << 20] {
+            var read: [UInt8] = []
+            while read.count < expected.count {
+                read += try filesystem.read("/file", offset: Int64(read.count), count: piece)
+            }
+            #expect(read == expected)
+        }
+    }
 }

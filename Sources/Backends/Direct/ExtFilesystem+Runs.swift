@@ -41,33 +41,18 @@ extension ExtFilesystem {
     }
 
     private func extents(of number: UInt32, in range: Range<UInt64>, _ body: (ExtRun) throws -> Void) throws {
-        var handle: ext2_extent_handle_t?
-        try check(ext2fs_extent_open(fs, number, &handle), "disk.read", "cannot read the extents of inode \(number)")
-        defer { ext2fs_extent_free(handle) }
-        var extent = ext2fs_extent()
-        var move = EXT2_EXTENT_ROOT
-        if range.lowerBound > 0 {
-            let code = ext2fs_extent_goto(handle, range.lowerBound)
-            if code == 0 || code == errcode_t(EXT2_ET_EXTENT_NOT_FOUND) { move = EXT2_EXTENT_CURRENT }
-        }
         var next: UInt64 = 0
-        while true {
-            let code = ext2fs_extent_get(handle, move, &extent)
-            if [EXT2_ET_EXTENT_NO_NEXT, EXT2_ET_NO_CURRENT_NODE].contains(Int(code)) { return }
-            try check(code, "disk.read", "cannot read the extents of inode \(number)")
-            move = EXT2_EXTENT_NEXT
-            guard extent.e_flags & UInt32(EXT2_EXTENT_FLAGS_LEAF) != 0,
-                extent.e_flags & UInt32(EXT2_EXTENT_FLAGS_SECOND_VISIT) == 0
-            else { continue }
-            if extent.e_lblk >= range.upperBound { return }
+        try ExtExtentWalk.go(self, number, from: range.lowerBound) { extent in
+            if extent.e_lblk >= range.upperBound { return false }
             // A tree that points to itself would go on for ever.
             guard extent.e_lblk >= next, extent.e_len > 0 else {
                 throw ExtError.corrupt("disk.read", "inode \(number) has extents out of order")
             }
             next = extent.e_lblk + UInt64(extent.e_len)
-            if extent.e_flags & UInt32(EXT2_EXTENT_FLAGS_UNINIT) != 0 { continue }
+            if extent.e_flags & UInt32(EXT2_EXTENT_FLAGS_UNINIT) != 0 { return true }
             let run = ExtRun(logical: extent.e_lblk, physical: extent.e_pblk, count: UInt64(extent.e_len))
             try deliver(run, range, number, body)
+            return true
         }
     }
 
