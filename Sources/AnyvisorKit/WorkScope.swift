@@ -29,9 +29,9 @@ package struct WorkScope: Sendable {
             } catch {
                 result = .failure(error)
             }
-            // Clearing up goes on when the work was cancelled.
-            await Task { await recoverImages() }.value
             do {
+                // Clearing up goes on when the work was cancelled.
+                try await Task { try await recoverImages() }.value
                 try scope.remove()
             } catch {
                 leftover(BackendError.wrapping(error, "scope"))
@@ -42,10 +42,30 @@ package struct WorkScope: Sendable {
     }
 
     /// A plugin that died, or had no room, may have left something beside an image.
-    private func recoverImages() async {
+    ///
+    /// - Throws: why something of this run is still there.
+    private func recoverImages() async throws {
         let records = (try? scope.journal.records()) ?? []
         for case .redo(let image) in Set(records) where VirtualDisk.hasLeftovers(image) {
-            _ = await onOwnThread { Result { try VirtualDisk.recover(image) } }
+            try await onOwnThread { Result { try recover(image) } }.get()
         }
+    }
+
+    private func recover(_ image: DiskImage) throws {
+        var failure: (any Error)?
+        // Whoever was killed holds the image until its end.
+        _ = eventually(within: .seconds(5)) {
+            do {
+                try VirtualDisk.recover(image)
+            } catch let error as BackendError where error.code == .inUse {
+                failure = error
+                return !VirtualDisk.hasDrafts(image, of: scope)
+            } catch {
+                failure = error
+            }
+            return true
+        }
+        // A log of somebody who writes now is none of this run's.
+        if let failure, VirtualDisk.hasDrafts(image, of: scope) { throw failure }
     }
 }

@@ -114,4 +114,10 @@ extension VirtualDisk {
         let path = resolved(image).path
         return HostFiles.exists(RedoLog.path(of: path)) || !RedoLog.drafts(of: path).isEmpty
     }
+
+    /// Whether a log in the making of this run lies beside an image; its writer may live.
+    public static func hasDrafts(_ image: DiskImage, of run: RunScope) -> Bool {
+        let path = resolved(image).path
+        return RedoLog.drafts(of: path).contains { $0.name.hasPrefix("\(path.name).redo.\(run.id)-") }
+    }
 }
