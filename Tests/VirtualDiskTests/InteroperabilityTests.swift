@@ -95,7 +95,7 @@ import Testing
             try #require(HostEnvironment.program("qemu-system-x86_64")),
             [
                 "-nodefaults", "-display", "none", "-accel", "tcg", "-m", "16", "-S",
-                "-drive", "file=\(image.path),format=raw,if=virtio", "-pidfile", scratch.path("pid").string,
+                "-drive", "file=\(image.path),format=raw,if=virtio",
             ], environment: HostEnvironment.all, output: .null, errors: .null)
         var isOver = false
         defer {
@@ -104,7 +104,10 @@ import Testing
                 _ = machine.wait()
             }
         }
-        while !HostFiles.exists(scratch.path("pid")) { await Task.yield() }
+        // Its pid file comes before its locks.
+        let number = try await Tool.check("stat", ["-c", ":%i", image.path.string]).text
+            .split(separator: "\n")[0]
+        while try !HostFiles.readText("/proc/locks").contains("\(number) ") { await Task.yield() }
         let error = #expect(throws: BackendError.self) { try VirtualDisk.open(image, .readWrite) }
         #expect(error?.code == .inUse)
         #expect(error?.message.contains("process \(machine.pid)") == true, "\(error?.message ?? "")")

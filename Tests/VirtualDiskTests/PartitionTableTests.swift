@@ -114,7 +114,7 @@ import Testing
 
     @Test func `a disk whose two GPTs are broken is corrupt`() async throws {
         let image = try await partitioned(Self.gpt)
-        let message = try corruption(image, [(600, [0xff]), ((16 << 20) - 512, [0])])
+        let message = try corruption(image, [(600, [0xff, 0xff, 0xff, 0xff]), ((16 << 20) - 512, [0])])
         #expect(message.contains("byte 512 has a wrong checksum"), "\(message)")
         #expect(try corruption(image, [(512, [0])]).contains("no GPT header"))
     }
