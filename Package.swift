@@ -116,10 +116,12 @@ let package = Package(
 if Context.environment["ANYVISOR_FUZZ"] != nil {
     func fuzzer(_ name: String, _ folder: String, _ dependencies: [Target.Dependency]) -> Target {
         .executableTarget(
-            name: "fuzz-\(name)", dependencies: ["Abstractions", "Host"] + dependencies, path: "Fuzz/\(folder)",
+            name: "fuzz-\(name)", dependencies: ["Abstractions", "Host", "FuzzDriver"] + dependencies,
+            path: "Fuzz/\(folder)",
             swiftSettings: strict, linkerSettings: [.unsafeFlags(["-use-ld=lld"])])
     }
     package.targets += [
+        .target(name: "FuzzDriver", path: "Fuzz/Driver", swiftSettings: strict),
         fuzzer("images", "Images", ["VirtualDisk"]),
         fuzzer("ext", "Ext", ["BackendSupport", "DirectBackend"]),
     ]

@@ -1,4 +1,5 @@
 import Abstractions
+import FuzzDriver
 import Host
 
 #if canImport(Glibc)

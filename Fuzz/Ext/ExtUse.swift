@@ -1,6 +1,7 @@
 import Abstractions
 import BackendSupport
 import DirectBackend
+import FuzzDriver
 
 #if canImport(Glibc)
     import Glibc

@@ -1,6 +1,7 @@
 import Abstractions
 import BackendSupport
 import DirectBackend
+import FuzzDriver
 
 #if canImport(Glibc)
     import Glibc
@@ -16,20 +17,8 @@ import DirectBackend
         return ExtBase.all(in: HostPath(String(cString: folder)))
     }()
 
-    static func main() {
-        var count = CommandLine.argc
-        var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
-        exit(runFuzzer(&count, &arguments) { fuzzOneInput($0, $1) })
-    }
+    static func main() { fuzz { fuzzOneInput($0, $1) } }
 }
-
-/// libFuzzer's own loop (FuzzerInterface.h).
-@_silgen_name("LLVMFuzzerRunDriver")
-private func runFuzzer(
-    _ count: UnsafeMutablePointer<CInt>,
-    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,
-    _ body: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
-) -> CInt
 
 /// `u8 base image and use | mutations`, see `ExtBase.Mutation`.
 private func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {

@@ -1,27 +1,12 @@
 import Abstractions
+import FuzzDriver
 
 @testable import VirtualDisk
 
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 /// Mutates images for libFuzzer; its options are those of https://llvm.org/docs/LibFuzzer.html.
 @main struct FuzzImages {
-    static func main() {
-        var count = CommandLine.argc
-        var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv
-        exit(runFuzzer(&count, &arguments) { fuzzOneInput($0, $1) })
-    }
+    static func main() { fuzz { fuzzOneInput($0, $1) } }
 }
-
-/// libFuzzer's own loop (FuzzerInterface.h).
-@_silgen_name("LLVMFuzzerRunDriver")
-private func runFuzzer(
-    _ count: UnsafeMutablePointer<CInt>,
-    _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,
-    _ body: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
-) -> CInt
 
 private func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     guard let image = PatchedImage(UnsafeRawBufferPointer(start: start, count: count)) else { return -1 }

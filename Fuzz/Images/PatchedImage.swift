@@ -1,4 +1,5 @@
 import Abstractions
+import FuzzDriver
 
 @testable import VirtualDisk
 
