@@ -169,6 +169,25 @@ import Testing
         }
     }
 
+    @Test func `a staged read that fails is kept, and nothing is committed any more`() async throws {
+        let image = try await ForeignKind.qcow2.make(scratch, from: scratch.file(old))
+        let before = try HostFiles.read(image.path)
+        let view = try StagedView(image, .readWrite)
+        try Array("new".utf8).withUnsafeBytes { try view.write(at: 0, from: $0) }
+        for pid in HostFiles.names(in: "/proc").compactMap({ Int32($0) }) {
+            let command = (try? HostFiles.readText(HostPath("/proc/\(pid)/cmdline"))) ?? ""
+            if command.contains("qemu-nbd"), command.contains(image.path.string) { kill(pid, SIGKILL) }
+        }
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let error = #expect(throws: BackendError.self) {
+            try buffer.withUnsafeMutableBytes { try view.read(at: 1 << 20, into: $0) }
+        }
+        #expect(view.failure == error)
+        #expect(throws: BackendError.self) { try view.commit() }
+        view.close()
+        #expect(try HostFiles.read(image.path) == before)
+    }
+
     // MARK: - Full disks
 
     @Test(

@@ -51,15 +51,13 @@ final class FuseServerConnection {
     /// - Throws: what the commit threw, `crashed`; the image is then as before.
     func commit() throws { try ask(.commit) }
 
-    /// The first write that failed in the server.
+    /// Makes sure that what was read and written until now is true: the server still answers, and nothing has failed in it.
     ///
-    /// - Throws: it, or `crashed`.
-    func checkWrites() throws { try ask(.status) }
+    /// - Throws: the first read or write that failed, `crashed`, `protocolViolation`.
+    func checkHealth() throws { try ask(.status) }
 
-    /// Looks whether it still runs and speaks only when it is asked.
-    ///
-    /// - Throws: `crashed`, `protocolViolation`; it is killed then, since nothing that it shows can be believed.
-    func checkSanity() throws {
+    /// Nothing that a server shows can be believed once it speaks without being asked: it is killed.
+    private func checkSilence() throws {
         if let death = process.death { throw death }
         guard socket.hasInput else { return }
         guard let line = socket.line() else { throw FuseServerConnection.death(of: process) }
@@ -70,7 +68,7 @@ final class FuseServerConnection {
     }
 
     private func ask(_ command: ServerMessage.Command) throws {
-        try checkSanity()
+        try checkSilence()
         guard socket.send(ServerMessage.line(ServerMessage.Request(command: command))), let line = socket.line() else {
             throw FuseServerConnection.death(of: process)
         }

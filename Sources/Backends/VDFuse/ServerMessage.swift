@@ -18,7 +18,7 @@ enum ServerMessage {
     enum Command: String, Codable {
         /// Makes everything durable.
         case commit
-        /// Says the first write that failed since the start.
+        /// Says the first read or write that failed since the start.
         case status
     }
 

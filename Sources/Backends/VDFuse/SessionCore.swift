@@ -53,7 +53,7 @@ final class SessionCore: @unchecked Sendable {
         }
         let server = try running()
         try unmountVolumes()
-        try server.checkWrites()
+        try server.checkHealth()
         try server.commit()
     }
 
@@ -66,18 +66,19 @@ final class SessionCore: @unchecked Sendable {
     /// Kills what the worker may wait for; for any thread.
     func killAll() { processes.withLock { $0 }.forEach { $0.kill() } }
 
-    /// Looks whether what the processes showed can be believed.
+    /// Makes sure that what was read and written is true. The programs between may hide it: fuse2fs goes on with zeros when it
+    /// can no longer read.
     ///
-    /// - Throws: `crashed`, `protocolViolation`.
-    func checkProcesses() throws {
+    /// - Throws: the first failure in the server, `crashed`, `protocolViolation`.
+    func checkHealth() throws {
         if let death { throw death }
-        try server?.checkSanity()
+        try server?.checkHealth()
     }
 
     /// The first of the processes that died, for any thread.
     private var death: BackendError? { processes.withLock { $0 }.lazy.compactMap(\.death).first }
 
-    /// The error behind an error: a server that died, or the first write that it could not stage.
+    /// The error behind an error: a server that died, or the first read or write that failed in it.
     func explained(_ error: any Error) -> any Error {
         // Before there is a server to ask, the error is what it said before it ended.
         guard server != nil, let known = error as? BackendError, known.code != .crashed,
@@ -89,13 +90,13 @@ final class SessionCore: @unchecked Sendable {
             || (number == EROFS && mode == .readWrite)
         // The kernel's error may come before the exit status of whoever caused it.
         if isBroken { _ = eventually(within: .milliseconds(300)) { death != nil } }
-        if let death { return death.caused(by: known) }
-        guard isBroken else { return error }
         do {
-            try server?.checkWrites()
+            try checkHealth()
         } catch {
-            return BackendError.wrapping(error, known.operation).caused(by: known)
+            let cause = BackendError.wrapping(error, known.operation)
+            return cause == known ? known : cause.caused(by: known)
         }
+        guard isBroken else { return error }
         return BackendError(
             .corrupt, known.operation,
             "a file system of \(image.path) is damaged; run its checker on the disk's content",

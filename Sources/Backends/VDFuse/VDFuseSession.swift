@@ -71,8 +71,7 @@ final class VDFuseSession: DiskSession {
             return try await worker.call(operation) { [core] in
                 do {
                     let value = try body(core)
-                    // What the page cache took is lost all the same.
-                    if thenChecks { try core.checkProcesses() }
+                    if thenChecks { try core.checkHealth() }
                     return value
                 } catch {
                     throw core.explained(error)

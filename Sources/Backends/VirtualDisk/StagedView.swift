@@ -7,6 +7,7 @@ import Synchronization
 /// ```
 ///   write … write … commit   durable, the view goes on with the next transaction
 ///        `-- fails           the first failure is kept: later successes cannot hide it, and no commit passes any more
+///   read that fails          the same, since a tool may go on with zeros: fuse2fs does
 /// ```
 /// Calls block and may come from any thread.
 public final class StagedView: Sendable {
@@ -23,6 +24,13 @@ public final class StagedView: Sendable {
         var disk: VirtualDisk?
         var transaction: DiskTransaction?
         var failure: BackendError?
+
+        /// Keeps the first failure; a range outside the disk is the tool's mistake and changes nothing.
+        mutating func note(_ error: any Error, _ operation: String) -> BackendError {
+            let known = BackendError.wrapping(error, operation)
+            if known.code != .invalidArgument, failure == nil { failure = known }
+            return known
+        }
     }
 
     /// Opens the image.
@@ -37,11 +45,19 @@ public final class StagedView: Sendable {
         state = Mutex(State(disk: disk))
     }
 
-    /// The first write that could not be staged, or the commit that failed.
+    /// The first read or write that failed, or the commit that did.
     public var failure: BackendError? { state.withLock { $0.failure } }
 
     /// Fills the buffer with the bytes from `offset` on, staged ones included.
     public func read(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws {
+        do {
+            try readStaged(at: offset, into: buffer)
+        } catch {
+            throw state.withLock { $0.note(error, "disk.read") }
+        }
+    }
+
+    private func readStaged(at offset: Int64, into buffer: UnsafeMutableRawBufferPointer) throws {
         // A staged read is under the lock, so that a commit on another thread does not end the transaction in between.
         let content: (any BlockDevice)? = try state.withLock { state in
             if let transaction = state.transaction {
@@ -71,10 +87,7 @@ public final class StagedView: Sendable {
             do {
                 try transaction.write(at: offset, from: buffer)
             } catch {
-                // A range outside the disk is the tool's mistake and changes nothing.
-                let known = BackendError.wrapping(error, "disk.write")
-                if known.code != .invalidArgument { state.failure = known }
-                throw known
+                throw state.note(error, "disk.write")
             }
         }
     }
