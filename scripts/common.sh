@@ -36,6 +36,21 @@ mine() { # PATTERN
         if grep -qzs "^ANYVISOR_JOURNAL=$work/" "/proc/$p/environ" || grep -qas "$work/" "/proc/$p/cmdline"; then echo "$p"; fi
     done
 }
+# Folders for sockets that no live run claims. One of somebody else's may be just begun or about to go, so only what stays counts.
+short_folders() {
+    for p in $(find /tmp -maxdepth 1 -name "av-$(id -u)-*" -newer "$work/begin"); do
+        grep -qzs "^ANYVISOR_RUN=${p##*-}\$" /proc/[0-9]*/environ || echo "$p is left"
+    done
+}
+eventually_none() { # COMMAND: what it still prints after 5 s
+    local found
+    for _ in $(seq 50); do
+        found=$("$1")
+        [ -n "$found" ] || return 0
+        sleep 0.1
+    done
+    echo "$found"
+}
 left_over() {
     local p
     for p in $(mine 'anyvisor|qemu|fuse'); do echo "process $p is left"; done
@@ -44,8 +59,5 @@ left_over() {
     ! grep "$work" /proc/mounts | grep -v '^scripts-own ' || echo "a mount is left"
     ! losetup -a 2>/dev/null | grep "$work" || echo "a loop device is left"
     find "$work" -maxdepth 1 -name '*.redo*'
-    # Folders of runs that others have going do not count.
-    for p in $(find /tmp -maxdepth 1 -name "av-$(id -u)-*" -newer "$work/begin"); do
-        grep -qzs "^ANYVISOR_RUN=${p##*-}\$" /proc/[0-9]*/environ || echo "$p is left"
-    done
+    eventually_none short_folders
 }

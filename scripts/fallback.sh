@@ -13,29 +13,28 @@ fuse_server='anyvisor-vdfuse -'
 moved() { # PID: bytes it has written or read
     awk '/^(rchar|wchar)/ {n += $2} END {print n + 0}' "/proc/$1/io" 2>/dev/null || echo 0
 }
-# Waits until a process of the pattern has moved a quarter of the file, then breaks the victims.
+# Waits until a process of the pattern has moved a tenth of the file, then breaks the victims; leaves "broken" when it was in time.
 break_in_the_middle() { # PATTERN VICTIM HOW
-    local pattern=$1 victim=$2 how=$3 p
+    local pattern=$1 victim=$2 how=$3 p victims
     for _ in $(seq 3000); do
         for p in $(mine "$pattern"); do
-            if [ "$(moved "$p")" -gt $((mib * 100000)) ]; then
-                for p in $(mine "$victim"); do
-                    case $how in
-                    kill) kill -9 "$p" ;;
-                    stop) kill -STOP "$p" ;;
-                    babble)
-                        # What it answers on: a plugin has moved its pipes up, the FUSE server has a socket. It waits meanwhile.
-                        channels="100 101"
-                        [ "$victim" != "$fuse_server" ] || channels=0
-                        kill -STOP "$p"
-                        "$project/scripts/babble" "$p" $channels
-                        kill -CONT "$p"
-                        ;;
-                    esac 2>/dev/null || true
-                done
-                echo "$how" >"$work/broken"
-                return
-            fi
+            [ "$(moved "$p")" -gt $((mib * 100000)) ] || continue
+            victims=$(mine "$victim")
+            kill -STOP $victims 2>/dev/null || return 0
+            [ "$(moved "$p")" -lt $((mib * 1000000)) ] && echo "$how" >"$work/broken" || how="too late"
+            case $how in
+            kill) kill -9 $victims ;;
+            stop) ;;
+            babble)
+                # What it answers on: a plugin has moved its pipes up, the FUSE server has a socket.
+                channels="100 101"
+                [ "$victim" != "$fuse_server" ] || channels=0
+                for p in $victims; do "$project/scripts/babble" "$p" $channels; done
+                kill -CONT $victims
+                ;;
+            *) kill -CONT $victims ;;
+            esac 2>/dev/null || true
+            return 0
         done
         sleep 0.01
     done
@@ -55,21 +54,28 @@ check() { # NAME STATUS EXPECTED-REJECTED
     "$anyvisor" reap >/dev/null 2>&1 || true
     for p in $(mine anyvisor); do kill -9 "$p" 2>/dev/null || true; done
 }
+# Runs a command on a copy of an image while something is broken; again when it was over before.
+broken() { # IMAGE PATTERN VICTIM HOW COMMAND...: leaves its exit status in $status
+    local image=$1 pattern=$2 victim=$3 how=$4
+    shift 4
+    for _ in 1 2 3 4 5; do
+        status=0
+        cp --sparse=always "$image" "$work/t.raw"
+        rm -f "$work/result"
+        break_in_the_middle "$pattern" "$victim" "$how" &
+        "$anyvisor" "$@" 2>"$work/err" || status=$?
+        kill $! 2>/dev/null || true
+        wait $! || true
+        [ ! -e "$work/broken" ] || return 0
+    done
+}
 upload() { # NAME CHAIN PATTERN VICTIM HOW
-    local status=0
-    cp --sparse=always "$work/clean.raw" "$work/t.raw"
-    break_in_the_middle "$3" "$4" "$5" &
-    "$anyvisor" disk put "$work/t.raw" "$work/big" /big --disk "$2" 2>"$work/err" || status=$?
-    wait $! || true
+    broken "$work/clean.raw" "$3" "$4" "$5" disk put "$work/t.raw" "$work/big" /big --disk "$2"
     debugfs -R "dump /big $work/result" "$work/t.raw" 2>/dev/null
     check "upload, $1" "$status" "${2%%,*}"
 }
 download() { # NAME CHAIN PATTERN VICTIM HOW
-    local status=0
-    cp --sparse=always "$work/full.raw" "$work/t.raw"
-    break_in_the_middle "$3" "$4" "$5" &
-    "$anyvisor" disk get "$work/t.raw" /big "$work/result" --disk "$2" 2>"$work/err" || status=$?
-    wait $! || true
+    broken "$work/full.raw" "$3" "$4" "$5" disk get "$work/t.raw" /big "$work/result" --disk "$2"
     check "download, $1" "$status" "${2%%,*}"
 }
 
@@ -91,11 +97,7 @@ else
 fi
 
 # --- none is left: exit 16, and the image as before
-cp --sparse=always "$work/clean.raw" "$work/t.raw"
-status=0
-break_in_the_middle anyvisor-direct anyvisor-direct kill &
-"$anyvisor" disk put "$work/t.raw" "$work/big" /big --disk direct 2>"$work/err" || status=$?
-wait $! || true
+broken "$work/clean.raw" anyvisor-direct anyvisor-direct kill disk put "$work/t.raw" "$work/big" /big --disk direct
 verdict "none is left" "$(
     [ "$status" = 16 ] || echo "exit $status, not 16: $(tail -n 3 "$work/err")"
     # Data may stand in blocks that are free; all that is not free must be as before.

@@ -19,7 +19,7 @@ status=0
 fuzz() { # NAME RUNS OPTION...: the corpus is unpacked into memory, and packed again with what this run has added
     local name=$1 count=$2
     shift 2
-    mkdir -p "$work/old" "$work/new/$name"
+    mkdir -p "$work/old/$name" "$work/new/$name"
     [ ! -e "Fuzz/corpus/$name.tar.xz" ] || tar -C "$work/old" -xJf "Fuzz/corpus/$name.tar.xz"
     FUZZ_EXT_IMAGES=$work "$programs/fuzz-$name" -runs="$count" -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="Fuzz/found/$name-" "$@" "$work/$name" "$work/old/$name" >"$work/$name.log" 2>&1 || status=1
