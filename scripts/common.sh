@@ -38,7 +38,7 @@ mine() { # PATTERN
 }
 # Folders for sockets that no live run claims. One of somebody else's may be just begun or about to go, so only what stays counts.
 short_folders() {
-    for p in $(find /tmp -maxdepth 1 -name "av-$(id -u)-*" -newer "$work/begin"); do
+    for p in $(find /tmp -maxdepth 1 -name "av-$(id -u)-*" -newer "$work/begin" 2>/dev/null); do
         grep -qzs "^ANYVISOR_RUN=${p##*-}\$" /proc/[0-9]*/environ || echo "$p is left"
     done
 }
