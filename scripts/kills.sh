@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # kills.sh ANYVISOR: kill -9 of each process of a run, at every STEPth journal record and at KILLS random moments, and SIGSTOP of
 # the hypervisor's plugin and of the machine. Afterwards `reap` must leave nothing, and the image must be what it was.
+# VICTIMS names the processes of the sweep, DISK the disk backend.
 anyvisor=$(realpath "$1")
 source "$(dirname "$0")/common.sh"
 cd "$work"
@@ -36,7 +37,7 @@ base=$("$anyvisor" image build tiny 2>/dev/null)
 sum=$(sha256sum <"$base/root.raw")
 
 disk=${DISK:-direct}
-for victim in anyvisor libvirt "$disk" qemu; do
+for victim in ${VICTIMS:-anyvisor libvirt "$disk" qemu}; do
     for n in $(seq 1 "${STEP:-1}" 99); do
         ANYVISOR_HOLD=any:$n start --disk "$disk"
         while [ -z "$(cat state/runs/*/held 2>/dev/null)" ] && kill -0 "$run" 2>/dev/null; do sleep 0.02; done
