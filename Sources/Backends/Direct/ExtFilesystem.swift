@@ -58,7 +58,7 @@ final class ExtFilesystem {
         }
         guard isWritable else { return }
         do {
-            try check(ext2fs_read_bitmaps(fs), "disk.open", "cannot read the bitmaps of volume \(volume)")
+            try check(ExtBitmaps(fs: fs, device: device).read(), "disk.open", "cannot read the bitmaps of volume \(volume)")
             try rememberBlocks()
         } catch {
             ext2fs_free(handle)
