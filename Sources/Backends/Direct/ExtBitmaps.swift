@@ -26,8 +26,8 @@ struct ExtBitmaps {
 
     /// Whether trees take less than arrays; false where that cannot be found out.
     private var isSparse: Bool {
-        let superblock = fs.pointee.super!
-        let array = Int(clamping: ext2fs_blocks_count(superblock) / 8) + Int(superblock.pointee.s_inodes_count / 8)
+        let inodes = fs.pointee.super.pointee.s_inodes_count
+        let array = Int(clamping: ext2fs_blocks_count(fs.pointee.super) / 8) + Int(inodes / 8)
         guard array >= Self.smallArray else { return false }
         let size = Int64(fs.pointee.blocksize)
         var block = [UInt64](repeating: 0, count: Int(size) / 8)

@@ -58,7 +58,8 @@ final class ExtFilesystem {
         }
         guard isWritable else { return }
         do {
-            try check(ExtBitmaps(fs: fs, device: device).read(), "disk.open", "cannot read the bitmaps of volume \(volume)")
+            let code = ExtBitmaps(fs: fs, device: device).read()
+            try check(code, "disk.open", "cannot read the bitmaps of volume \(volume)")
             try rememberBlocks()
         } catch {
             ext2fs_free(handle)
