@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-mutants end-to-end kills fallback full-host torture fuzz lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end kills fallback full-host torture fuzz lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -35,6 +35,12 @@ test: setup ## unit tests and the inline half of the conformance suite
 conformance: setup build ## one suite over every backend, each in its own process
 	$(ANYVISOR) conformance --cells memory,test,qemu,kvm,direct,vdfuse,example-python --required conformance/required.txt
 	$(ANYVISOR) conformance --cells libguestfs --filter e2fsck --required conformance/required-slow.txt
+
+conformance-full: setup build ## every case over every kind of image, in processes and inline: hours, mostly libguestfs
+	$(ANYVISOR) conformance --full --cells memory,test,qemu,kvm,direct,vdfuse,example-python --required conformance/required.txt
+	swift build --build-tests
+	ANYVISOR_CONFORMANCE=full swift test --skip-build --filter '^ConformanceTests\.'
+	$(ANYVISOR) conformance --full --cells libguestfs --required conformance/required-slow.txt
 
 conformance-mutants: setup build ## switch on each fault of the memory backend: every one must be caught
 	$(ANYVISOR) conformance --mutants

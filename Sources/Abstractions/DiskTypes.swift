@@ -8,17 +8,32 @@ public struct DiskAccessInfo: Sendable, Codable, Hashable {
     public var features: Set<Feature>
     /// The image formats it opens.
     public var formats: [ImageFormat]
+    /// Those of them that it only reads, whatever `features` says: opening one for writing is `unsupported`.
+    public var readOnlyFormats: [ImageFormat]
     /// The file systems it reads, by the names that `blkid` uses.
     public var fileSystems: [String]
     /// Describes a backend.
     public init(
-        name: String, version: String, features: Set<Feature>, formats: [ImageFormat], fileSystems: [String]
+        name: String, version: String, features: Set<Feature>, formats: [ImageFormat],
+        readOnlyFormats: [ImageFormat] = [], fileSystems: [String]
     ) {
         self.name = name
         self.version = version
         self.features = features
         self.formats = formats
+        self.readOnlyFormats = readOnlyFormats
         self.fileSystems = fileSystems
+    }
+
+    /// Reads a description; one without `readOnlyFormats` has none.
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        name = try fields.decode(String.self, forKey: .name)
+        version = try fields.decode(String.self, forKey: .version)
+        features = try fields.decode(Set<Feature>.self, forKey: .features)
+        formats = try fields.decode([ImageFormat].self, forKey: .formats)
+        readOnlyFormats = try fields.decodeIfPresent([ImageFormat].self, forKey: .readOnlyFormats) ?? []
+        fileSystems = try fields.decode([String].self, forKey: .fileSystems)
     }
 }
 

@@ -19,7 +19,8 @@ public final class DirectDiskAccess: DiskAccess {
     public func info() async throws -> DiskAccessInfo {
         DiskAccessInfo(
             name: "direct", version: DirectBackend.version, features: [.write, .hardLinks, .sparse, .ownership],
-            formats: VirtualDisk.formats, fileSystems: ["ext2", "ext3", "ext4"])
+            formats: VirtualDisk.formats, readOnlyFormats: VirtualDisk.readOnlyFormats,
+            fileSystems: ["ext2", "ext3", "ext4"])
     }
 
     /// See `DiskAccess`.

@@ -17,7 +17,8 @@ final class GuestFSAccess: DiskAccess {
     func info() async throws -> DiskAccessInfo {
         DiskAccessInfo(
             name: "libguestfs", version: try version(), features: [.write, .hardLinks, .sparse, .ownership],
-            formats: VirtualDisk.formats, fileSystems: MountRecipe.fileSystems)
+            formats: VirtualDisk.formats, readOnlyFormats: VirtualDisk.readOnlyFormats,
+            fileSystems: MountRecipe.fileSystems)
     }
 
     func check(_ depth: CheckDepth) async throws -> [Finding] {

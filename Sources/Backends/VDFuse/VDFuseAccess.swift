@@ -24,6 +24,7 @@ final class VDFuseAccess: DiskAccess {
         return DiskAccessInfo(
             name: "vdfuse", version: "libfuse \(library)",
             features: [.write, .mount, .hardLinks, .sparse, .ownership], formats: VirtualDisk.formats,
+            readOnlyFormats: VirtualDisk.readOnlyFormats,
             fileSystems: Mounter.fileSystems.filter { (try? Mounter.choose(wish, for: $0)) != nil })
     }
 

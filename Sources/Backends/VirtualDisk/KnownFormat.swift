@@ -18,6 +18,8 @@ struct KnownFormat: Sendable {
     var isVirtualBox = false
     /// Whether QEMU reads and writes it for us: the layout is then that of the content.
     var isForeign = false
+    /// Whether none of its images can be written.
+    var isReadOnly = false
 
     /// Every format, each once.
     static let all: [KnownFormat] = [
@@ -40,7 +42,7 @@ struct KnownFormat: Sendable {
             isVirtualBox: true, isForeign: true),
         KnownFormat(
             format: .vhdx, extensions: ["vhdx"], marks: [(0, Array("vhdxfile".utf8))], layout: ForeignLayout.init,
-            isForeign: true),
+            isForeign: true, isReadOnly: true),
         KnownFormat(format: .memory, marks: [(0, Array("anyvisor-memory-disk".utf8))]),
     ]
 

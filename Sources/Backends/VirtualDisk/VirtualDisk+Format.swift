@@ -34,4 +34,9 @@ extension VirtualDisk {
 
     /// The formats whose images can be opened.
     public static var formats: [ImageFormat] { KnownFormat.all.filter { $0.layout != nil }.map(\.format) }
+
+    /// Those of them whose images cannot be written.
+    public static var readOnlyFormats: [ImageFormat] {
+        KnownFormat.all.filter { $0.layout != nil && $0.isReadOnly }.map(\.format)
+    }
 }

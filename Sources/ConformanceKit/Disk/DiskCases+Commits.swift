@@ -113,7 +113,7 @@ extension DiskCases {
         state("commits", "e2fsck finds a committed ext file system clean, debugfs reads what we wrote", needs: [.write])
         {
             context in
-            guard context.fixture.isExt else {
+            guard context.fixture.kind.isExt else {
                 throw ConformanceSkip("\(context.fixture.format) holds no ext file system")
             }
             let image = try await context.image()
@@ -142,7 +142,7 @@ extension DiskCases {
         },
         state("commits", "e2fsck finds the file system clean after a change and a second commit", needs: [.write]) {
             context in
-            guard context.fixture.isExt else {
+            guard context.fixture.kind.isExt else {
                 throw ConformanceSkip("\(context.fixture.format) holds no ext file system")
             }
             let image = try await context.image()

@@ -93,7 +93,7 @@ extension DiskCases {
             try expectEqual(HostFiles.names(in: context.folder), [], "files on the host")
         },
         state("copy out", "device nodes and pipes are refused by name, the rest is copied") { context in
-            guard context.fixture.hasSpecials else { throw ConformanceSkip("the fixture has no device nodes") }
+            guard context.fixture.kind.hasSpecials else { throw ConformanceSkip("the fixture has no device nodes") }
             let out = context.folder.appending("out")
             let report = try await context.reading().copyOut("/nodes", to: out, policy: .faithful, progress: .none)
             try expectEqual(HostTree.names(out), ["plain"], "copied")
@@ -204,7 +204,7 @@ extension DiskCases {
             try expectEqual(try HostTree.read(out.appending("sub/deeper/a-again")), Array("a\n".utf8), "content")
         },
         state("untrusted", "device nodes and pipes are refused") { context in
-            guard context.fixture.hasSpecials else { throw ConformanceSkip("the fixture has no device nodes") }
+            guard context.fixture.kind.hasSpecials else { throw ConformanceSkip("the fixture has no device nodes") }
             let out = context.folder.appending("out")
             let report = try await context.reading().copyOut(
                 "/nodes", to: out, policy: .untrusted(CopyLimits()), progress: .none)

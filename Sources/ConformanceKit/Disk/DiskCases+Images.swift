@@ -49,6 +49,22 @@ extension DiskCases {
                 try expectEqual(HostFiles.size(image.path), 0, "size of the file")
             }
         },
+        state("images", "an image opens for writing exactly when that is declared, and a refusal is clear") { context in
+            let image = try await context.image()
+            if context.has(.write) {
+                return try await context.with(image, .readWrite) { _, filesystem in
+                    try expect(filesystem.writable != nil, "no writable facet in a session open for writing")
+                }
+            }
+            let before = try await context.fingerprint(image)
+            let error = try await expectError(.unsupported, from: "open for writing") {
+                try await context.backend.open(image, .readWrite)
+            }
+            try expect(error.message.contains(image.path.string), "the image is not named: \(error.message)")
+            try expectEqual(try await context.fingerprint(image), before, "fingerprint after the refusal")
+            try expectEqual(HostFiles.names(in: context.folder), [image.path.name], "files in the image's folder")
+            try await context.with(image, .readOnly) { _, filesystem in _ = try await filesystem.stat(.root) }
+        },
         state("images", "reading leaves every byte of the image as it was") { context in
             let image = try await context.image()
             let before = try await context.fingerprint(image)

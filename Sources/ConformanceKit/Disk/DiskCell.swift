@@ -7,6 +7,8 @@ actor DiskCell {
     nonisolated let make: @Sendable () async throws -> any DiskAccess
     nonisolated let backend: any DiskAccess
     nonisolated let info: DiskAccessInfo
+    /// What the backend can do with images of the format: without `write` where it declares that it only reads them.
+    nonisolated let features: Set<Feature>
     nonisolated let fixture: DiskFixture
     nonisolated let folder: HostPath
     private var reader: Shared?
@@ -28,6 +30,7 @@ actor DiskCell {
         self.fixture = fixture
         self.backend = backend
         self.info = info
+        features = info.readOnlyFormats.contains(fixture.format) ? info.features.subtracting([.write]) : info.features
     }
 
     /// A session that nobody writes to.

@@ -11,7 +11,7 @@ public struct DiskContext: Sendable {
     var info: DiskAccessInfo { cell.info }
     var fixture: DiskFixture { cell.fixture }
 
-    func has(_ feature: Feature) -> Bool { info.features.contains(feature) }
+    func has(_ feature: Feature) -> Bool { cell.features.contains(feature) }
 
     /// A fresh image of the case's own.
     func image(_ shape: DiskFixture.Shape = .standard, _ name: String = "disk") async throws -> DiskImage {
@@ -87,7 +87,7 @@ public struct DiskContext: Sendable {
         let lost = Set(before).subtracting(after).sorted().first
         let new = Set(after).subtracting(before).sorted().first
         try expect(after == before, "was \(lost ?? "nothing"), is \(new ?? "nothing")")
-        if fixture.isExt { try await ExtOracle(image, folder: folder).checkClean() }
+        if fixture.kind.isExt { try await ExtOracle(image, folder: folder).checkClean() }
     }
 
     /// A host file with this content, in the case's folder.

@@ -5,26 +5,13 @@ import Host
     import Glibc
 #endif
 
-/// Makes images of one format with a known tree, by tools that are not ours (mke2fs, debugfs, qemu-img).
+/// Makes images of one kind with a known tree, by tools that are not ours (mke2fs, debugfs, qemu-img).
 struct DiskFixture: Sendable {
-    let format: ImageFormat
-    /// Whether its images are layers over a master, which is found by a folder that is given.
-    var isLayer = false
-    /// Where master copies lie.
+    let kind: DiskKind
+    /// Where master copies lie, of all kinds; images that are layers lie over one of them.
     let folder: HostPath
 
-    /// Kinds of images for which fixtures can be made.
-    static let kinds: [(format: ImageFormat, isLayer: Bool)] = [
-        (.raw, false), (.vdi, false), (.vdi, true), (.vhd, false), (.qcow2, false), (.memory, false), (.folder, false),
-    ]
-
-    /// What the cases over it are called by.
-    var name: String { isLayer ? "\(format)-layer" : format.rawValue }
-
-    /// Whether images hold ext4, which others can look into.
-    var isExt: Bool { [.raw, .vdi, .vhd, .qcow2].contains(format) }
-    /// Whether it can hold device nodes and other owners.
-    var hasSpecials: Bool { format != .folder }
+    var format: ImageFormat { kind.format }
 
     static let size: Int64 = 48 << 20
     static let label = "fixture"
@@ -49,78 +36,94 @@ struct DiskFixture: Sendable {
     ///
     /// - Throws: `ConformanceSkip` when the format has no such thing.
     func make(_ shape: Shape, at path: HostPath) async throws -> DiskImage {
-        let master = folder.appending("\(shape.rawValue).\(format.rawValue)")
-        if !HostFiles.exists(master) {
-            let draft = folder.appending("draft-\(shape.rawValue).\(format.rawValue)")
-            try? HostFiles.removeTree(draft)
-            switch format {
-            case .memory: try await makeMemory(shape, draft)
-            case .folder: try makeFolder(shape, draft)
-            default: try await makeExt(shape, draft)
-            }
-            guard rename(draft.string, master.string) == 0 else { throw hostError("fixture", "cannot make \(master)") }
+        guard format != .folder || shape == .standard else {
+            throw ConformanceSkip("a folder has no \(shape.rawValue) form")
         }
-        if isLayer, shape != .garbage {
-            try VDILayer.make(over: master, at: path)
-            if shape == .truncated { truncate(path.string, off_t((HostFiles.size(path) ?? 0) / 2)) }
-            return DiskImage(path: path, format: format, parentFolders: [folder])
+        let master = try await master(shape == .truncated ? .standard : shape, format)
+        let isLayer = kind.isLayer && shape != .garbage
+        if isLayer {
+            try await makeLayer(over: master, at: path)
+        } else {
+            _ = try await Tool.check("cp", ["-a", "--reflink=auto", "--sparse=always", master.string, path.string])
         }
-        _ = try await Tool.check("cp", ["-a", "--reflink=auto", "--sparse=always", master.string, path.string])
-        return DiskImage(path: path, format: format)
+        if shape == .truncated { truncate(path.string, off_t((HostFiles.size(path) ?? 0) / 2)) }
+        return DiskImage(path: path, format: format, parentFolders: isLayer ? [folder] : nil)
+    }
+
+    private func makeLayer(over master: HostPath, at path: HostPath) async throws {
+        switch format {
+        case .vdi: try VDILayer.make(over: master, at: path)
+        case .vhd: try VHDLayer.make(over: master, at: path)
+        default:
+            let name = format.rawValue
+            _ = try await Tool.check(
+                "qemu-img", ["create", "-q", "-f", name, "-F", name, "-b", master.string, path.string])
+        }
+    }
+
+    /// The image that others are copied from, or made over; made when it is not there yet.
+    private func master(_ shape: Shape, _ format: ImageFormat) async throws -> HostPath {
+        let master = folder.appending("\(shape.rawValue).\(format)")
+        guard !HostFiles.exists(master) else { return master }
+        let draft = folder.appending("draft-\(shape.rawValue).\(format)")
+        try? HostFiles.removeTree(draft)
+        switch format {
+        case .memory: try makeMemory(shape, draft)
+        case .folder: try makeFolder(draft)
+        case .raw: try await makeRaw(shape, draft)
+        default: try await convert(shape, draft)
+        }
+        guard rename(draft.string, master.string) == 0 else { throw hostError("fixture", "cannot make \(master)") }
+        return master
     }
 
     // MARK: - memory and folder
 
-    private func makeMemory(_ shape: Shape, _ path: HostPath) async throws {
+    private func makeMemory(_ shape: Shape, _ path: HostPath) throws {
         let tree = StandardTree.make(specials: true)
         func volume(_ state: String = "clean") -> String {
             MemoryImage.volume(tree, label: Self.label, size: Self.size, state: state)
         }
         switch shape {
-        case .standard: try MemoryImage.write([volume()], to: path)
+        case .standard, .truncated: try MemoryImage.write([volume()], to: path)
         case .partitioned: try MemoryImage.write([volume(), MemoryImage.emptyVolume(size: 1 << 20)], to: path)
         case .dirty: try MemoryImage.write([volume("dirty")], to: path)
         case .damaged: try MemoryImage.write([volume("error")], to: path)
         case .garbage: try HostFiles.write(pattern(9_000), to: path)
-        case .truncated:
-            try MemoryImage.write([volume()], to: path)
-            truncate(path.string, off_t((HostFiles.size(path) ?? 0) / 2))
         }
     }
 
-    private func makeFolder(_ shape: Shape, _ path: HostPath) throws {
-        guard shape == .standard else { throw ConformanceSkip("a folder has no \(shape.rawValue) form") }
+    private func makeFolder(_ path: HostPath) throws {
         try HostFiles.makeDirectories(path)
         try HostTree.make(StandardTree.make(specials: false), below: path)
     }
 
     // MARK: - ext4
 
-    private func makeExt(_ shape: Shape, _ path: HostPath) async throws {
-        if shape == .garbage {
-            return try HostFiles.write(pattern(2 << 20), to: path)
-        }
-        let raw = folder.appending("draft.raw")
-        try? HostFiles.removeTree(raw)
-        defer { try? HostFiles.removeTree(raw) }
-        try await makeRaw(raw)
-        switch shape {
-        case .dirty: _ = try await Tool.check("debugfs", ["-w", "-R", "feature needs_recovery", raw.string])
-        case .damaged: _ = try await Tool.check("debugfs", ["-w", "-R", "ssv state 2", raw.string])
-        case .partitioned: try await partition(raw)
-        default: break
-        }
-        if format == .raw {
-            guard rename(raw.string, path.string) == 0 else { throw hostError("fixture", "cannot make \(path)") }
-        } else {
-            // QEMU's name of a VHD is vpc, and without the option it rounds the size up to a geometry.
-            let target = format == .vhd ? ["-O", "vpc", "-o", "force_size=on"] : ["-O", format.rawValue]
-            _ = try await Tool.check("qemu-img", ["convert", "-f", "raw"] + target + [raw.string, path.string])
-        }
-        if shape == .truncated, !isLayer { truncate(path.string, off_t((HostFiles.size(path) ?? 0) / 2)) }
+    private func convert(_ shape: Shape, _ path: HostPath) async throws {
+        guard shape != .garbage else { return try HostFiles.write(pattern(2 << 20), to: path) }
+        let raw = try await master(shape, .raw)
+        // QEMU's name of a VHD is vpc, and without the option it rounds the size up to a geometry.
+        let target = format == .vhd ? ["-O", "vpc", "-o", "force_size=on"] : ["-O", format.rawValue]
+        _ = try await Tool.check("qemu-img", ["convert", "-f", "raw"] + target + [raw.string, path.string])
     }
 
-    private func makeRaw(_ raw: HostPath) async throws {
+    private func makeRaw(_ shape: Shape, _ path: HostPath) async throws {
+        switch shape {
+        case .standard, .truncated: return try await makeStandard(path)
+        case .garbage: return try HostFiles.write(pattern(2 << 20), to: path)
+        case .dirty, .damaged, .partitioned: break
+        }
+        let standard = try await master(.standard, .raw)
+        _ = try await Tool.check("cp", ["--sparse=always", standard.string, path.string])
+        switch shape {
+        case .dirty: _ = try await Tool.check("debugfs", ["-w", "-R", "feature needs_recovery", path.string])
+        case .damaged: _ = try await Tool.check("debugfs", ["-w", "-R", "ssv state 2", path.string])
+        default: try partition(path)
+        }
+    }
+
+    private func makeStandard(_ raw: HostPath) async throws {
         let source = folder.appending("source")
         try? HostFiles.removeTree(source)
         try HostFiles.makeDirectories(source)
@@ -162,7 +165,7 @@ struct DiskFixture: Sendable {
     /// Puts a table in front of the file system: it is partition 1 from 1 MiB on, an empty 1 MiB is partition 2.
     ///
     /// Source of the layout: the classic generic MBR, four entries of 16 bytes from byte 446 on.
-    private func partition(_ raw: HostPath) async throws {
+    private func partition(_ raw: HostPath) throws {
         let bytes = try HostFiles.read(raw)
         var disk = [UInt8](repeating: 0, count: 1 << 20)
         func entry(_ number: Int, first: UInt32, count: UInt32) {

@@ -5,7 +5,8 @@ import Host
 struct ExtOracle: Sendable {
     let raw: HostPath
 
-    /// Exports the image's content where it is not raw already.
+    /// Exports the image's content where it is not raw already: by qemu-img, which follows the layers of its own formats, and by
+    /// hand where it cannot.
     init(_ image: DiskImage, folder: HostPath) async throws {
         guard image.format != .raw else {
             raw = image.path
@@ -13,21 +14,35 @@ struct ExtOracle: Sendable {
         }
         raw = folder.appending("oracle.raw")
         try? HostFiles.removeTree(raw)
-        let base = try image.parentFolders?.first.map { try ExtOracle.base(of: image, in: $0) } ?? image
+        switch (image.format, image.parentFolders?.first) {
+        case (.vdi, let masters?):
+            let base = try ExtOracle.base(of: image, in: masters, VDILayer.parent, VDILayer.uuid)
+            try await ExtOracle.export(base, to: raw)
+            try VDILayer.lay(image.path, over: raw)
+        case (.vhd, let masters?):
+            let base = try ExtOracle.base(of: image, in: masters, VHDLayer.parent, VHDLayer.uuid)
+            try await ExtOracle.export(base, to: raw)
+            try VHDLayer.lay(image.path, over: raw)
+        default: try await ExtOracle.export(image, to: raw)
+        }
+    }
+
+    private static func export(_ image: DiskImage, to raw: HostPath) async throws {
         let source =
-            base.format == .vhd
-            ? ["--image-opts", "driver=vpc,force_size_calc=current_size,file.filename=\(base.path)"]
-            : ["-f", base.format.rawValue, base.path.string]
+            image.format == .vhd
+            ? ["--image-opts", "driver=vpc,force_size_calc=current_size,file.filename=\(image.path)"]
+            : ["-f", image.format.rawValue, image.path.string]
         _ = try await Tool.check("qemu-img", ["convert", "-O", "raw"] + source + [raw.string])
-        if base != image { try VDILayer.lay(image.path, over: raw) }
     }
 
     /// The master on which a layer of the fixture was made.
-    private static func base(of image: DiskImage, in folder: HostPath) throws -> DiskImage {
-        let uuid = try HostFiles.read(image.path)[0x1a8..<0x1b8]
-        for name in HostFiles.names(in: folder) where name.hasSuffix(".vdi") {
+    private static func base(
+        of image: DiskImage, in folder: HostPath, _ parent: ([UInt8]) -> [UInt8], _ uuid: ([UInt8]) -> [UInt8]
+    ) throws -> DiskImage {
+        let wanted = parent(try HostFiles.read(image.path))
+        for name in HostFiles.names(in: folder) where name.hasSuffix(".\(image.format)") {
             let path = folder.appending(name)
-            if try HostFiles.read(path)[0x188..<0x198] == uuid { return DiskImage(path: path, format: .vdi) }
+            if uuid(try HostFiles.read(path)) == wanted { return DiskImage(path: path, format: image.format) }
         }
         throw ConformanceFailure("the base of \(image.path) is not in \(folder)")
     }

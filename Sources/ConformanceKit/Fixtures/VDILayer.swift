@@ -43,6 +43,12 @@ enum VDILayer {
         try HostFiles.write(content, to: raw)
     }
 
+    /// An image's own uuid.
+    static func uuid(_ bytes: [UInt8]) -> [UInt8] { Array(bytes[0x188..<0x198]) }
+
+    /// The uuid of the image that a layer lies over.
+    static func parent(_ bytes: [UInt8]) -> [UInt8] { Array(bytes[0x1a8..<0x1b8]) }
+
     private static func number(_ bytes: [UInt8], _ offset: Int) -> Int {
         (0..<4).reduce(0) { $0 | Int(bytes[offset + $1]) << ($1 * 8) }
     }

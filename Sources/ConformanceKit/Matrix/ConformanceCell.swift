@@ -36,6 +36,11 @@ public struct ConformanceSettings: Sendable {
     public var guestFolder: HostPath?
     /// Only cases whose group or sentence has this text.
     public var filter: String?
+    /// Only images of these kinds, by the names of `DiskKind.all`; nil: all that a disk backend has.
+    public var formats: [String]?
+    /// Whether every disk case runs over every kind of image; else that is so for a backend's first kind, and the others get the
+    /// cases that look at what an image is made of.
+    public var isFull: Bool
     /// The longest time for one case.
     public var caseLimit: Duration
     /// Ends a cell at its first failed case.
@@ -43,11 +48,14 @@ public struct ConformanceSettings: Sendable {
 
     /// Settles everything.
     public init(
-        folder: HostPath, guestFolder: HostPath? = nil, filter: String? = nil, caseLimit: Duration = .seconds(120)
+        folder: HostPath, guestFolder: HostPath? = nil, filter: String? = nil, formats: [String]? = nil,
+        isFull: Bool = false, caseLimit: Duration = .seconds(120)
     ) {
         self.folder = folder
         self.guestFolder = guestFolder
         self.filter = filter
+        self.formats = formats
+        self.isFull = isFull
         self.caseLimit = caseLimit
     }
 }

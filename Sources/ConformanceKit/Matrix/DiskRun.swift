@@ -1,14 +1,14 @@
 import Abstractions
 import Host
 
-/// All disk cases over all formats of one backend.
+/// The disk cases over the kinds of images of one backend.
 struct DiskRun {
     let settings: ConformanceSettings
     let folder: HostPath
     let make: @Sendable () async throws -> any DiskAccess
     let tell: @Sendable (CaseResult) -> Void
 
-    /// Groups that look at what an image is made of; they run once for every format.
+    /// Groups that look at what an image is made of; they run over every kind of image.
     private static let formatGroups: Set<String> = ["images", "volumes", "commits"]
 
     func all() async throws -> [CaseResult] {
@@ -26,33 +26,43 @@ struct DiskRun {
     private func all(_ backend: any DiskAccess) async throws -> [CaseResult] {
         let info = try await backend.info()
         try ConformanceSuite.checkUsable(try await backend.check(.presence))
-        let kinds = DiskFixture.kinds.filter { info.formats.contains($0.format) }
-        guard !kinds.isEmpty else {
-            throw ConformanceSkip("nobody can make images of its formats, \(info.formats.map(\.rawValue))")
-        }
+        let kinds = try kinds(info)
+        let masters = settings.folder.appending("masters")
+        try HostFiles.makeDirectories(masters)
         var results: [CaseResult] = []
         for (number, kind) in kinds.enumerated() {
-            let name = DiskFixture(format: kind.format, isLayer: kind.isLayer, folder: folder).name
-            let masters = settings.folder.appending("masters-\(name)")
-            try HostFiles.makeDirectories(masters)
-            let place = folder.appending(name)
+            let place = folder.appending(kind.name)
             try HostFiles.makeDirectories(place)
-            let fixture = DiskFixture(format: kind.format, isLayer: kind.isLayer, folder: masters)
-            let cell = DiskCell(make, backend, info: info, fixture: fixture, folder: place)
-            results += await run(cell, place, isFirst: number == 0)
+            let cell = DiskCell(
+                make, backend, info: info, fixture: DiskFixture(kind: kind, folder: masters), folder: place)
+            results += await run(cell, place, everything: settings.isFull || number == 0)
             await cell.discard()
             if settings.stopsAtFailure, results.contains(where: { $0.outcome.isFailure }) { break }
         }
         return results
     }
 
-    private func run(_ cell: DiskCell, _ place: HostPath, isFirst: Bool) async -> [CaseResult] {
+    /// The kinds of images that the backend has and the caller wants.
+    private func kinds(_ info: DiskAccessInfo) throws -> [DiskKind] {
+        let known = DiskKind.all.filter { info.formats.contains($0.format) }
+        guard !known.isEmpty else {
+            throw ConformanceSkip("nobody can make images of its formats, \(info.formats.map(\.rawValue))")
+        }
+        guard let wanted = settings.formats else { return known }
+        let kinds = known.filter { wanted.contains($0.name) }
+        guard !kinds.isEmpty else {
+            throw ConformanceSkip("it has none of the formats \(wanted), but \(known.map(\.name))")
+        }
+        return kinds
+    }
+
+    private func run(_ cell: DiskCell, _ place: HostPath, everything: Bool) async -> [CaseResult] {
         var results: [CaseResult] = []
         for (number, test) in DiskCases.all.enumerated() where ConformanceSuite.admits(test, settings.filter) {
-            guard isFirst || Self.formatGroups.contains(test.group) else { continue }
-            let name = "\(cell.fixture.name): \(test.group): \(test.name)"
+            guard everything || Self.formatGroups.contains(test.group) else { continue }
+            let name = "\(cell.fixture.kind.name): \(test.group): \(test.name)"
             var result: CaseResult
-            if let objection = ConformanceSuite.objection(test, cell.info.features) {
+            if let objection = objection(test, cell) {
                 result = CaseResult(name: name, outcome: .skipped(objection), duration: .zero)
             } else {
                 let scratch = place.appending("case-\(number)")
@@ -67,6 +77,12 @@ struct DiskRun {
             if settings.stopsAtFailure, result.outcome.isFailure { break }
         }
         return results
+    }
+
+    private func objection(_ test: ConformanceCase<DiskContext>, _ cell: DiskCell) -> String? {
+        guard let objection = ConformanceSuite.objection(test, cell.features) else { return nil }
+        guard ConformanceSuite.objection(test, cell.info.features) == nil else { return objection }
+        return "\(objection): the backend declares that it only reads \(cell.fixture.format)"
     }
 }
 

@@ -16,6 +16,7 @@ struct BackendsCommand: AsyncParsableCommand {
         var summary: String
         var version: String?
         var formats: [ImageFormat]
+        var readOnlyFormats: [ImageFormat] = []
         var features: [String]
         var problem: String?
     }
@@ -30,11 +31,15 @@ struct BackendsCommand: AsyncParsableCommand {
         if json { return try Terminal.json(rows) }
         let lines = rows.map { row in
             [
-                row.name, row.kind.rawValue, row.version ?? "-", row.formats.map(\.rawValue).joined(separator: " "),
+                row.name, row.kind.rawValue, row.version ?? "-", formats(of: row),
                 row.problem ?? row.features.joined(separator: " "),
             ]
         }
         Terminal.table([["name", "kind", "version", "formats", "features"]] + lines)
+    }
+
+    private func formats(of row: Row) -> String {
+        row.formats.map { row.readOnlyFormats.contains($0) ? "\($0)(read)" : $0.rawValue }.joined(separator: " ")
     }
 
     private func row(_ descriptor: BackendDescriptor, _ catalogue: Catalogue) async -> Row {
@@ -58,6 +63,7 @@ struct BackendsCommand: AsyncParsableCommand {
                 do {
                     let info = try await backend.info()
                     (row.version, row.formats) = (info.version, info.formats)
+                    row.readOnlyFormats = info.readOnlyFormats
                     row.features = info.features.map(\.rawValue).sorted()
                 } catch {
                     row.problem = BackendError.wrapping(error, "info").message

@@ -13,11 +13,13 @@ struct ConformanceCommand: AsyncParsableCommand {
         abstract:
             "Runs the conformance suite over the backends, each in a process of its own; memory also in this one.",
         discussion: """
-            Example: anyvisor conformance --cells direct,vdfuse
+            Example: anyvisor conformance --cells direct,vdfuse --formats raw,qcow2-layer
+            Every disk case runs over the first kind of image that a backend has; over the others run the cases that look \
+            at what an image is made of (images, volumes, commits). With --full all run over all: hours for libguestfs.
             Ends with 1 when a case fails, or when a required cell did not run.
             """)
     @Option(help: "Names of the backends to try, separated by commas; all when it is left out.") var cells: String?
-    @Option(help: "Only cases whose sentence or group has this text.") var filter: String?
+    @OptionGroup var choice: ConformanceChoice
     @Option(help: "File of the cells that may not be skipped: `KIND BACKEND inline|process` a line.") var required:
         String?
     @Flag(help: "Switch on each fault of the memory backend instead: every one must be caught.") var mutants = false
@@ -25,7 +27,7 @@ struct ConformanceCommand: AsyncParsableCommand {
     func run() async throws {
         let command = self
         let good = try await CommandScope.run { scope in
-            let settings = command.settings(scope)
+            let settings = try command.choice.settings(scope)
             if command.mutants {
                 let cells = [
                     ConformanceCell(MemoryBackend.hypervisor, .inline), ConformanceCell(MemoryBackend.disk, .inline),
@@ -43,11 +45,6 @@ struct ConformanceCommand: AsyncParsableCommand {
         if !good { throw ExitCode(ExitStatus.taskFailed) }
     }
 
-    private func settings(_ scope: RunScope) -> ConformanceSettings {
-        ConformanceSettings(
-            folder: scope.shortDirectory, guestFolder: ResourceFolders.find("guest"), filter: filter)
-    }
-
     /// Runs the suite and prints its table.
     static func run(_ cells: [ConformanceCell], required: [String], _ settings: ConformanceSettings) async -> Bool {
         let report = await ConformanceMatrix(cells, required: required, settings: settings)
@@ -62,17 +59,15 @@ struct PluginCheck: AsyncParsableCommand {
         commandName: "check", abstract: "Runs the conformance suite on a plugin.",
         discussion: "Example: anyvisor plugin check example-python")
     @Argument(help: "The plugin's name.") var name: String
-    @Option(help: "Only cases whose sentence or group has this text.") var filter: String?
+    @OptionGroup var choice: ConformanceChoice
 
     func run() async throws {
-        let (name, filter) = (name, filter)
+        let (name, choice) = (name, choice)
         let good = try await CommandScope.run { scope in
             let cells = try Catalogue.manifests(named: name).map {
                 ConformanceCell($0.descriptor(programs: ResourceFolders.programs), .process)
             }
-            let settings = ConformanceSettings(
-                folder: scope.shortDirectory, guestFolder: ResourceFolders.find("guest"), filter: filter)
-            return await ConformanceCommand.run(cells, required: [], settings)
+            return await ConformanceCommand.run(cells, required: [], try choice.settings(scope))
         }
         if !good { throw ExitCode(ExitStatus.taskFailed) }
     }
