@@ -74,8 +74,7 @@ fmt: ## format all sources in place
 	swift format --in-place --recursive --parallel Sources Tests Fuzz plugins Package.swift
 
 bench: setup build ## measure in turns against the thing to beat
-	Benchmarks/run.sh "$(ANYVISOR)"
-	Benchmarks/fuse.sh "$(ANYVISOR)"
+	for what in disk chain memory fuse cold-run; do Benchmarks/$$what.sh "$(ANYVISOR)"; done
 
 ci: ## what .ci/run calls
 	scripts/ci.sh

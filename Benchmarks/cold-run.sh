@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # cold-run.sh ANYVISOR [PAIRS]: a one-task recipe on `tiny`, in turns with the same job by hand (by-hand.sh).
 set -euo pipefail
-anyvisor=$1 pairs=${2:-11}
+anyvisor=$1 pairs=${2:-${COLD_PAIRS:-11}}
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
