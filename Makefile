@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end kills fallback full-host torture fuzz lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end kills fallback full-host torture fixtures fuzz lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -57,7 +57,10 @@ fallback: setup build ## break each disk backend in the middle of an upload and 
 full-host: setup build ## fill the host in the middle of an upload, 4 MiB later each time: MIB=, DISKS=, FORMATS=
 	scripts/full-host.sh "$(ANYVISOR)" "$${MIB:-64}"
 
-torture: setup build ## SIGKILL uploads at random moments: SEED=, COUNT=, DISKS=, FORMATS=
+fixtures: setup build ## read the images that VirtualBox wrote by export, mount and each backend: DISKS=
+	scripts/fixtures.sh "$(ANYVISOR)"
+
+torture: setup build ## SIGKILL uploads at random moments: SEED=, COUNT=, DISKS=, FORMATS=, MIB=
 	scripts/torture.sh "$(ANYVISOR)" "$${SEED:-$$RANDOM}" "$${COUNT:-50}"
 
 fuzz: setup ## libFuzzer over hostile images: RUNS= inputs for our parsers, a fiftieth of it for ext metadata

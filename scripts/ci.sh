@@ -27,6 +27,8 @@ step "kill -9 of every process of a run, short"
 make --no-print-directory kills STEP=4 KILLS=6
 step "fallback"
 make --no-print-directory fallback
+step "images that VirtualBox wrote"
+make --no-print-directory fixtures DISKS="direct vdfuse"
 step "a full host, short"
 make --no-print-directory full-host MIB=12 DISKS="direct vdfuse"
 step "torture, short"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # torture.sh ANYVISOR SEED COUNT: SIGKILLs uploads at random moments; afterwards the image must hold the old or the new
-# content, never something between, and its file system must be clean. FORMATS names the formats, DISKS the backends.
+# content, never something between, and its file system must be clean. FORMATS names the formats, DISKS the backends, MIB the size
+# of the largest file.
 anyvisor=$(realpath "$1") seed=$2 count=$3
 source "$(dirname "$0")/common.sh"
 set +m
@@ -9,7 +10,7 @@ echo "torture: seed $seed, $count kills for each format and backend"
 
 mkdir -p "$work/old/dir" "$work/new/dir"
 for i in $(seq 60); do head -c $((RANDOM * 3)) /dev/urandom >"$work/old/dir/f$i"; head -c $((RANDOM * 3)) /dev/urandom >"$work/new/dir/f$i"; done
-head -c 80M /dev/urandom >"$work/old/big"; head -c 80M /dev/urandom >"$work/new/big"
+for age in old new; do head -c "${MIB:-80}M" /dev/urandom >"$work/$age/big"; done
 digest() { (cd "$1" 2>/dev/null && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum); }
 old=$(digest "$work/old") new=$(digest "$work/new")
 

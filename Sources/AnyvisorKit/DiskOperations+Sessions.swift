@@ -1,6 +1,7 @@
 import Abstractions
 import Filters
 import Host
+import VirtualDisk
 
 // In a scope that the caller made, for commands that have one and do more than a copy.
 
@@ -32,6 +33,19 @@ extension DiskOperations {
         return try await withFilesystem(.readOnly, log) { [host] filesystem, _ in
             try await filesystem.copyOut(path, to: host, policy: policy, progress: progress)
         }
+    }
+
+    /// `export` without a scope of its own; returns the disk's size in bytes.
+    package func exportContent(to target: String, progress: ProgressSink) async throws -> Int64 {
+        let image = try name.image()
+        let target = HostFiles.absolute(HostPath(target))
+        return try await onOwnThread {
+            Result {
+                let disk = try VirtualDisk.open(image, .readOnly)
+                try disk.export(to: target, progress: progress)
+                return disk.content.size
+            }
+        }.get()
     }
 
     /// Opens the image with the chain, runs the body and closes; the body commits itself.

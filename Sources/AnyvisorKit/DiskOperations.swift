@@ -88,14 +88,30 @@ public struct DiskOperations: Sendable {
         try await reported { try await get(guest, to: host, policy, log: $0, progress: progress) }
     }
 
+    /// Writes the whole disk, as a machine sees it, to a new raw file of this host; what is zero becomes a hole. No backend takes part.
+    ///
+    /// - Returns: the disk's size in bytes, and why temporary files are still there, if any are.
+    /// - Throws: `notFound`, `alreadyExists`, `inUse` when somebody writes to the image, `corrupt`, `noSpace`; the file is then not there.
+    @discardableResult
+    public func export(
+        to host: String, progress: ProgressSink = .none
+    ) async throws -> (size: Int64, leftover: BackendError?) {
+        try await scoped { try await exportContent(to: host, progress: progress) }
+    }
+
     private func reported(_ body: @Sendable (FallbackLog) async throws -> CopyReport) async throws -> TransferReport {
         let log = FallbackLog()
+        let (copy, leftover) = try await scoped { try await body(log) }
+        return TransferReport(
+            backend: log.used.last ?? "", replaced: log.rejections, copy: copy, leftover: leftover)
+    }
+
+    private func scoped<Value: Sendable>(
+        _ body: @Sendable () async throws -> Value
+    ) async throws -> (Value, leftover: BackendError?) {
         let leftover = Mutex<BackendError?>(nil)
         let work = try WorkScope(in: state ?? HostEnvironment.state)
-        let copy = try await work.run(leftover: { error in leftover.withLock { $0 = error } }) { _ in
-            try await body(log)
-        }
-        return TransferReport(
-            backend: log.used.last ?? "", replaced: log.rejections, copy: copy, leftover: leftover.withLock { $0 })
+        let value = try await work.run(leftover: { error in leftover.withLock { $0 = error } }) { _ in try await body() }
+        return (value, leftover.withLock { $0 })
     }
 }

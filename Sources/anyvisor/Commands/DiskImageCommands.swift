@@ -76,14 +76,9 @@ struct DiskExport: AsyncParsableCommand {
     @OptionGroup var source: ImageOptions
 
     func run() async throws {
-        let image = try source.image(image)
-        let target = HostFiles.absolute(HostPath(target))
+        let (disk, target) = (DiskOperations(source.name(image), volume: nil, backends: nil), target)
         let meter = TransferMeter(json: false)
-        let size = try await CommandScope.run { _ in
-            let disk = try VirtualDisk.open(image, .readOnly)
-            try disk.export(to: target, progress: meter.sink)
-            return disk.content.size
-        }
+        let size = try await CommandScope.run { _ in try await disk.exportContent(to: target, progress: meter.sink) }
         try meter.finish(CopyReport(bytes: size, files: 1))
     }
 }
