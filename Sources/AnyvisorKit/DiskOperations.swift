@@ -111,7 +111,8 @@ public struct DiskOperations: Sendable {
     ) async throws -> (Value, leftover: BackendError?) {
         let leftover = Mutex<BackendError?>(nil)
         let work = try WorkScope(in: state ?? HostEnvironment.state)
-        let value = try await work.run(leftover: { error in leftover.withLock { $0 = error } }) { _ in try await body() }
+        let value = try await work.run(leftover: { error in leftover.withLock { $0 = error } }) { _ in try await body()
+        }
         return (value, leftover.withLock { $0 })
     }
 }
