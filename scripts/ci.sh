@@ -33,4 +33,6 @@ step "a full host, short"
 make --no-print-directory full-host MIB=12 DISKS="direct vdfuse"
 step "torture, short"
 make --no-print-directory torture COUNT=12
+step "power loss, short"
+make --no-print-directory power-loss COUNT=6
 step "done"

@@ -54,7 +54,7 @@ eventually_none() { # COMMAND: what it still prints after 5 s
 left_over() {
     local p
     for p in $(mine 'anyvisor|qemu|fuse'); do echo "process $p is left"; done
-    [ -z "$(ls "$work"/state/runs "$work"/*/state/runs 2>/dev/null | grep -v ':$')" ] || echo "a run folder is left"
+    find "$work"/state/runs "$work"/*/state/runs -mindepth 1 -maxdepth 1 -printf 'the run folder %p is left\n' 2>/dev/null || true
     # Those that a script mounts itself say so.
     ! grep "$work" /proc/mounts | grep -v '^scripts-own ' || echo "a mount is left"
     ! losetup -a 2>/dev/null | grep "$work" || echo "a loop device is left"

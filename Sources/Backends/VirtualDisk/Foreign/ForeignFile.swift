@@ -121,6 +121,8 @@ final class ForeignFile: ImageFile {
             let mark = RedoLog.draftPath(of: path)
             _ = try HostFolder().create(mark, beside: self)
             state.mark = mark
+            // A power cut that takes the mark may leave the clusters.
+            try HostFolder().sync(path.parent)
         }
     }
 }

@@ -46,7 +46,8 @@ enum ForeignImage {
 
     private static func openForReading(_ image: DiskImage) throws -> any ImageFile {
         let path = image.path
-        if HostFiles.exists(RedoLog.path(of: path)), let writable = try? openForWriting(image) {
+        // What a dead writer left is put in order by the first who comes, where that is allowed.
+        if VirtualDisk.hasLeftovers(image), let writable = try? openForWriting(image) {
             withExtendedLifetime(writable) {}
         }
         let lock = try PosixFile(path, O_RDONLY)
