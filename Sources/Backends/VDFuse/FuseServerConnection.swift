@@ -82,10 +82,11 @@ final class FuseServerConnection {
         if let error = answer.error { throw error }
     }
 
-    /// Ends the server, without commit.
+    /// Ends the server, without commit, and waits: until it has ended, the image and the qemu-nbd below it are not free.
     func end() {
         shutdown(socket.descriptor, Int32(SHUT_RDWR))
-        if !process.waitForEnd(.seconds(3)) {
+        // A server that was stopped is killed much earlier; one that only got no time of a busy machine's must end by itself.
+        if !process.waitForEnd(.seconds(30)) {
             process.kill()
             _ = process.waitForEnd(.seconds(3))
         }

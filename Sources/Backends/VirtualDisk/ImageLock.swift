@@ -47,7 +47,7 @@ enum ImageLock {
         if isLeftAlone() { return }
         let problem = held(file)
         // One that was ours dies with its user, but a moment later.
-        guard problem.message.contains("(qemu-nbd)"), eventually(within: .seconds(2), isLeftAlone) else {
+        guard problem.message.contains("(qemu-nbd)"), eventually(within: .seconds(5), isLeftAlone) else {
             throw problem
         }
     }
