@@ -72,7 +72,11 @@ final class GuestFSSession: DiskSession {
         if worker.isWedged { core.kill() }
         let isSound = fault.withLock { $0 == nil } && !worker.isWedged
         let isDone = await worker.cleanUp(within: .seconds(10)) { [core] in core.close(isSound: isSound) }
-        if !isDone { core.kill() }
+        if !isDone {
+            core.kill()
+            // Without its QEMU every call ends, but a moment later: until then the image is not free.
+            _ = await worker.cleanUp(within: .seconds(10)) {}
+        }
         try await onOwnThread { [folder] in Result { try RunScope.removeProcessFolder(folder) } }.get()
     }
 
