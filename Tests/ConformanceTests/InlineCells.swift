@@ -15,13 +15,15 @@ import VDFuseBackend
 
     /// Whether every case runs over every kind of image; otherwise what CI has time for.
     static let isFull = HostEnvironment.variable("ANYVISOR_CONFORMANCE") == "full"
+    /// In the full matrix, only these kinds of images, for one cell by `--filter`; nil: all.
+    static let kinds = HostEnvironment.variable("ANYVISOR_FORMATS")?.split(separator: ",").map(String.init)
 
     private func expectSound(_ cell: ConformanceCell, filter: String? = nil, formats: [String]? = nil) async throws {
         let folder = try RunScope.makeProcessFolder("conformance")
         defer { try? HostFiles.removeTree(folder) }
         let settings = ConformanceSettings(
             folder: folder, guestFolder: Self.project.appending("guest"), filter: filter,
-            formats: Self.isFull ? nil : formats, isFull: Self.isFull)
+            formats: Self.isFull ? Self.kinds : formats, isFull: Self.isFull)
         let report = await ConformanceSuite.run(cell, settings)
         print("\(cell.name): \(report.passed) passed, \(report.failures.count) failed, \(report.skips.count) skipped")
         #expect(report.skipped == nil)
