@@ -64,6 +64,28 @@ import Testing
         _ = try await Tool.check("qemu-img", ["check", "-f", "vdi", image.path.string])
     }
 
+    @Test(arguments: ["dynamic.vdi", "fixed.vdi", "chain-layer1.vdi"])
+    func `a new VDI has VirtualBox's own header, but for texts and uuids`(_ name: String) async throws {
+        let scratch = try Scratch()
+        let fixture = Fixtures.image(name)
+        let theirs = try await fixture.unpacked(in: scratch)
+        let ours = DiskImage(path: scratch.path("ours.vdi"), format: .vdi)
+        if let parent = fixture.parents.last {
+            try VirtualDisk.create(ours, over: theirs.at(scratch.path(parent)), size: nil)
+        } else {
+            try VirtualDisk.create(ours, size: .mib(8), fixed: name == "fixed.vdi")
+        }
+        func numbers(_ image: DiskImage) throws -> [UInt8] {
+            var header = Array(try HostFiles.read(image.path).prefix(0x200))
+            // The two texts; how many blocks the fixture happens to have; the uuids.
+            for range in [0..<0x40, 0x54..<0x154, 0x184..<0x1c8] {
+                header.replaceSubrange(range, with: [UInt8](repeating: 0, count: range.count))
+            }
+            return header
+        }
+        #expect(try numbers(ours) == numbers(theirs))
+    }
+
     @Test func `a format is told by the name and confirmed by the header`() async throws {
         let scratch = try Scratch()
         #expect(try VirtualDisk.detectFormat(scratch.raw().path) == .raw)

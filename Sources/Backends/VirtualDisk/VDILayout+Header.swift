@@ -120,12 +120,13 @@ extension VDILayout {
         var head = [UInt8](repeating: 0, count: 0x200)
         func put(_ bytes: [UInt8], _ offset: Int) { head.replaceSubrange(offset..<offset + bytes.count, with: bytes) }
         put(Array("<<< anyvisor VirtualBox Disk Image >>>\n".utf8), 0)
-        let cylinders = UInt32(min(16383, max(1, size / (512 * 63 * 16))))
+        // Both geometries are left to the machine, but name their sector: else VirtualBox takes the file for no VDI at all.
+        let sector: UInt32 = 512
         let fields: [(Int, UInt32)] = [
             (0x40, signature), (0x44, 0x0001_0001), (0x48, 0x190), (0x4c, parent != nil ? 4 : fixed ? 2 : 1),
-            (0x154, UInt32(mapOffset)),
-            (0x158, UInt32(dataOffset)), (0x15c, cylinders), (0x160, 16), (0x164, 63), (0x168, 512),
-            (0x178, UInt32(block)), (0x180, UInt32(count)), (0x184, fixed ? UInt32(count) : 0),
+            (0x154, UInt32(mapOffset)), (0x158, UInt32(dataOffset)), (0x168, sector), (0x1d4, sector),
+            (0x178, UInt32(block)),
+            (0x180, UInt32(count)), (0x184, fixed ? UInt32(count) : 0),
         ]
         for (offset, value) in fields { put(littleEndian(value), offset) }
         put(littleEndian(UInt64(size)), 0x170)
