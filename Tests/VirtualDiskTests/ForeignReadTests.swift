@@ -4,6 +4,10 @@ import Testing
 
 @testable import VirtualDisk
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// Images of QEMU's formats, read.
 @Suite struct ForeignReadTests {
     private let scratch: Scratch
@@ -53,6 +57,20 @@ import Testing
             #expect(try scratch.readByUs(image) == content)
             _ = try await Tool.check("mv", [place.appending("base.raw").string, scratch.folder.string])
         }
+    }
+
+    @Test func `a stream-optimised VMDK may call itself read-only, as VirtualBox's does`() async throws {
+        let content = foreignContent()
+        let image = try await ForeignKind.vmdkStream.make(scratch, from: scratch.file(content))
+        let file = try PosixFile(image.path, O_RDWR)
+        let place = try #require(try VMDKSparseHeader(file).descriptor)
+        let text = String(
+            decoding: try file.bytes(at: place.lowerBound, count: Int(place.upperBound - place.lowerBound)),
+            as: UTF8.self)
+        let changed = text.replacing("RW ", with: "RDONLY ")
+        #expect(changed != text)
+        try file.write(at: place.lowerBound, bytes: Array(changed.utf8.prefix(text.utf8.count)))
+        #expect(try scratch.readByUs(image) == content)
     }
 
     @Test func `a delta whose parent was changed is refused`() async throws {

@@ -19,6 +19,7 @@ struct VMDKDescriptor {
         var file: String
         /// Where the part begins in a flat file, in sectors.
         var offset: Int64
+        var isReadOnly = false
     }
 
     private(set) var values: [String: String] = [:]
@@ -43,7 +44,8 @@ struct VMDKDescriptor {
                 values[key] = values[key] ?? value.filter { $0 != "\"" }
                 continue
             }
-            guard let extent = Extent(words) else {
+            // VirtualBox says so of the stream-optimised images that it makes; QEMU would pass over such a part of others.
+            guard let extent = Extent(words), !extent.isReadOnly || type == "streamOptimized" else {
                 throw BackendError(
                     .corrupt, "disk.open",
                     "\(path) is no sound VMDK: line \(number) of its descriptor is not understood",
@@ -79,11 +81,12 @@ struct VMDKDescriptor {
 }
 
 extension VMDKDescriptor.Extent {
-    /// `RW sectors type "file" [offset]` with single words; nil for anything else, access other than RW too.
+    /// `RW sectors type "file" [offset]` with single words; nil for anything else, access other than RW and RDONLY too.
     fileprivate init?(_ line: Substring) {
         let parts = line.split(separator: "\"", omittingEmptySubsequences: false)
         let words = parts.first?.split(separator: " ") ?? []
-        guard !line.contains("\r"), parts.count == 3, words.count == 3, words[0] == "RW", let sectors = Int64(words[1]),
+        guard !line.contains("\r"), parts.count == 3, words.count == 3, ["RW", "RDONLY"].contains(words[0]),
+            let sectors = Int64(words[1]),
             sectors > 0,
             sectors < 1 << 52
         else { return nil }
@@ -91,7 +94,9 @@ extension VMDKDescriptor.Extent {
         guard rest.count <= 1, let offset = rest.isEmpty ? 0 : Int64(rest[0]), offset >= 0, offset < 1 << 52 else {
             return nil
         }
-        self.init(sectors: sectors, type: String(words[2]), file: String(parts[1]), offset: offset)
+        self.init(
+            sectors: sectors, type: String(words[2]), file: String(parts[1]), offset: offset,
+            isReadOnly: words[0] == "RDONLY")
     }
 }
 
