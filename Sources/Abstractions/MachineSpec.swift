@@ -89,6 +89,8 @@ public struct DiskImage: Sendable, Codable, Hashable {
     public var parentFolders: [HostPath]?
     /// The snapshot inside the image that is meant, which can only be read; nil is the present state.
     public var snapshot: String?
+    /// Whether it is read although somebody may be writing to it, with what is there at that moment; never for writing. Nil is no.
+    public var forceStale: Bool?
     /// Names an image.
     public init(path: HostPath, format: ImageFormat, parentFolders: [HostPath]? = nil, snapshot: String? = nil) {
         self.path = path

@@ -36,17 +36,20 @@ public struct DiskOperations: Sendable {
     ///   - layer: another snapshot layer of the image: a file, its name, or its uuid.
     ///   - snapshot: a snapshot inside a qcow2 image, which can only be read.
     ///   - parentFolders: more folders in which the parents of a snapshot layer are searched.
+    ///   - forceStale: reads an image that is in use: what is read may be old, or half of a change. Uploads are refused.
     ///   - backends: names in the order to try; `usualBackends` when it is nil.
     ///   - plugins: the one folder whose plugins are taken. Without it they are found in `ANYVISOR_PLUGIN_PATH`, then beside the
     ///     running program, then beside the `anyvisor` in `PATH`.
     ///   - state: where the journal is; `anyvisor reap` looks in the usual place, or in `ANYVISOR_STATE`.
     public init(
         _ image: String, format: ImageFormat? = nil, volume: VolumeID? = nil, layer: String? = nil,
-        snapshot: String? = nil, parentFolders: [String] = [], backends: [String]? = nil, plugins: String? = nil,
-        state: String? = nil
+        snapshot: String? = nil, parentFolders: [String] = [], forceStale: Bool = false,
+        backends: [String]? = nil, plugins: String? = nil, state: String? = nil
     ) {
         self.init(
-            ImageName(image, format: format, layer: layer, snapshot: snapshot, parentFolders: parentFolders),
+            ImageName(
+                image, format: format, layer: layer, snapshot: snapshot, parentFolders: parentFolders,
+                forceStale: forceStale),
             volume: volume, backends: backends, plugins: plugins, state: state)
     }
 

@@ -14,17 +14,20 @@ package struct ImageName: Sendable {
     package var snapshot: String?
     /// More folders in which the parents of a snapshot layer are searched.
     package var parentFolders: [String]
+    /// Whether it is read although somebody may be writing to it.
+    package var forceStale: Bool
 
     /// Names an image; looks at nothing.
     package init(
         _ path: String, format: ImageFormat? = nil, layer: String? = nil, snapshot: String? = nil,
-        parentFolders: [String] = []
+        parentFolders: [String] = [], forceStale: Bool = false
     ) {
         self.path = path
         self.format = format
         self.layer = layer
         self.snapshot = snapshot
         self.parentFolders = parentFolders
+        self.forceStale = forceStale
     }
 
     /// The image with its format; the path becomes absolute.
@@ -34,6 +37,7 @@ package struct ImageName: Sendable {
         var image = try file()
         if !parentFolders.isEmpty { image.parentFolders = parentFolders.map { HostFiles.absolute(HostPath($0)) } }
         image.snapshot = snapshot
+        if forceStale { image.forceStale = true }
         guard let layer else { return image }
         return try VirtualDisk.layer(layer, of: image)
     }

@@ -12,12 +12,14 @@ struct ImageOptions: ParsableArguments {
     var snapshot: String?
     @Option(help: "One more folder in which the parents of a snapshot layer are searched; may be given several times.")
     var parentFolder: [String] = []
+    @Flag(help: "Read an image that is in use: what is read may be old, or half of a change.")
+    var forceStale = false
 
     /// The image as it was named.
     func name(_ path: String) -> ImageName {
         ImageName(
             path, format: format.map { ImageFormat($0) }, layer: layer, snapshot: snapshot,
-            parentFolders: parentFolder)
+            parentFolders: parentFolder, forceStale: forceStale)
     }
 
     /// The image, or its layer, with its format, given or told from the name and header.

@@ -52,14 +52,26 @@ enum ImageLock {
         }
     }
 
-    /// VirtualBox takes no lock: an image that one of its processes has open is in use.
+    /// VirtualBox takes no lock: an image that one of its processes has open is in use. The layers below a machine's disk it
+    /// opens only to read, and they may be read beside it.
     ///
     /// - Throws: `inUse`.
-    static func refuseVirtualBox(_ file: PosixFile) throws {
-        let programs: Set<String> = ["VirtualBox", "VirtualBoxVM", "VBoxHeadless", "VBoxSVC", "VBoxManage", "VBoxSDL"]
-        let holder = processes().first { programs.contains($0.name) && !descriptors(of: file, in: $0.pid).isEmpty }
-        if let holder { throw inUse(file, "process \(holder.pid) (\(holder.name))") }
+    static func refuseVirtualBox(_ paths: [HostPath], _ mode: AccessMode) throws {
+        let users = processes().filter { virtualBoxPrograms.contains($0.name) }
+        guard !users.isEmpty else { return }
+        for path in paths {
+            guard let file = identity(path) else { continue }
+            for user in users {
+                let held = descriptors(of: file, in: user.pid)
+                guard held.contains(where: { mode == .readWrite || mayWrite($0, in: user.pid) }) else { continue }
+                throw inUse(path, "process \(user.pid) (\(user.name))")
+            }
+        }
     }
+
+    private static let virtualBoxPrograms: Set<String> = [
+        "VirtualBox", "VirtualBoxVM", "VBoxHeadless", "VBoxSVC", "VBoxManage", "VBoxSDL", "vbox-img", "vboximg-mount",
+    ]
 
     private static func request(_ type: Int32, _ start: off_t, _ length: off_t) -> flock {
         var request = flock()
@@ -91,20 +103,22 @@ enum ImageLock {
     }
 
     private static func held(_ file: PosixFile) -> BackendError {
-        inUse(file, holder(of: file))
+        inUse(file.path, holder(of: file))
     }
 
-    private static func inUse(_ file: PosixFile, _ who: String?) -> BackendError {
+    private static func inUse(_ path: HostPath, _ who: String?) -> BackendError {
         BackendError(
-            .inUse, "disk.open", "image \(file.path) is held open\(who.map { " by \($0)" } ?? ""); stop that first",
+            .inUse, "disk.open",
+            "image \(path) is held open\(who.map { " by \($0)" } ?? ""); stop that first (--force-stale reads what is there)",
             blame: .caller)
     }
 
     /// The process whose descriptor has a lock on the file, or at least has it open.
     private static func holder(of file: PosixFile) -> String? {
         var candidate: String?
+        guard let image = identity(file.path) else { return nil }
         for process in processes() {
-            for descriptor in descriptors(of: file, in: process.pid)
+            for descriptor in descriptors(of: image, in: process.pid)
             where process.pid != getpid() || descriptor != "\(file.descriptor)" {
                 let name =
                     process.pid == getpid() ? "this process itself" : "process \(process.pid) (\(process.name))"
@@ -124,14 +138,25 @@ enum ImageLock {
     }
 
     /// The numbers of a process's descriptors for a file, as far as this user may see them.
-    private static func descriptors(of file: PosixFile, in pid: Int32) -> [String] {
-        var own = stat()
-        guard fstat(file.descriptor, &own) == 0 else { return [] }
+    private static func descriptors(of file: stat, in pid: Int32) -> [String] {
         let folder = HostPath("/proc/\(pid)/fd")
         return HostFiles.names(in: folder).filter { name in
             var info = stat()
-            return stat(folder.appending(name).string, &info) == 0 && info.st_dev == own.st_dev
-                && info.st_ino == own.st_ino
+            return stat(folder.appending(name).string, &info) == 0 && info.st_dev == file.st_dev
+                && info.st_ino == file.st_ino
         }
+    }
+
+    /// Whether a descriptor is open for writing; one that is already closed is not.
+    private static func mayWrite(_ descriptor: String, in pid: Int32) -> Bool {
+        // proc(5): "flags:" and the flags of open(2) in octal, of which the last two bits are the access mode.
+        let info = (try? HostFiles.readText(HostPath("/proc/\(pid)/fdinfo/\(descriptor)"))) ?? ""
+        let flags = info.split(separator: "\n").first { $0.hasPrefix("flags:") }
+        return flags?.last.flatMap(\.wholeNumberValue).map { $0 & 3 != 0 } ?? false
+    }
+
+    private static func identity(_ path: HostPath) -> stat? {
+        var info = stat()
+        return stat(path.string, &info) == 0 ? info : nil
     }
 }

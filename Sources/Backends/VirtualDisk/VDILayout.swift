@@ -74,7 +74,7 @@ struct VDILayout: ImageLayout {
             changes.append((mapOffset + Int64(range.lowerBound) * 4, map[range].flatMap { littleEndian($0) }))
         }
         if allocated != old.allocated { changes.append((0x184, littleEndian(allocated))) }
-        // VirtualBox tells by this uuid that a child of this image no longer fits.
+        // By this uuid a child tells the image that it was made on from a copy that has changed since.
         changes.append((0x198, ImageUUID.random().bytes))
         return changes
     }

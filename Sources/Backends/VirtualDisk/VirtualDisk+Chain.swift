@@ -23,7 +23,7 @@ extension VirtualDisk {
 
     /// Opens all layers below an image, nearest first, and checks that they are what their children were made on.
     ///
-    /// - Throws: `notFound` for a parent that is in none of the folders; `corrupt` for one that was changed since, a loop, or too
+    /// - Throws: `notFound` for a parent that is in none of the folders; `corrupt` for several of which none fits, a loop, or too
     ///   many layers; `inUse` for one that somebody may write to.
     static func openParents(of image: DiskImage, _ layout: any ImageLayout) throws -> [Layer] {
         guard var links = layout.links, links.parent != nil else { return [] }
@@ -37,40 +37,60 @@ extension VirtualDisk {
             guard seen.insert(link.uuid).inserted else {
                 throw damaged("the chain of \(image.path) is a loop: \(child) names a layer above it, \(link.uuid)")
             }
-            let (layer, found) = try openParent(link, of: child, image.format, &search)
+            let (layer, found) = try openParent(link, of: image.at(child), &search)
             layers.append(layer)
             search.extend(around: layer.path)
             (child, links) = (layer.path, found)
         }
+        if image.forceStale != true { try ImageLock.refuseVirtualBox(layers.map(\.path), .readOnly) }
         return layers
     }
 
     private static func openParent(
-        _ link: ParentLink, of child: HostPath, _ format: ImageFormat, _ search: inout LayerSearch
+        _ link: ParentLink, of child: DiskImage, _ search: inout LayerSearch
     ) throws -> (Layer, LayerLinks) {
-        let known = try KnownFormat.readable(DiskImage(path: child, format: format))
-        var changed: HostPath?
+        let known = try KnownFormat.readable(child)
+        var others: [(layer: Layer, links: LayerLinks)] = []
         for entry in search.images(named: link) {
-            let file = try openToRead(entry.path)
+            let file = try openToRead(child.at(entry.path))
             guard let layout = try known.layout?(file), let links = layout.links, links.uuid == link.uuid else {
                 continue
             }
-            if let wanted = link.modification, let found = links.modification, wanted != found {
-                changed = changed ?? entry.path
-                continue
-            }
-            return (Layer(path: entry.path, file: file, layout: layout), links)
+            let layer = Layer(path: entry.path, file: file, layout: layout)
+            if fits(link, links) { return (layer, links) }
+            others.append((layer, links))
         }
-        if let changed {
+        // VirtualBox never looks at the modification, and leaves an old one behind when it merges a snapshot: alone it proves
+        // nothing, but of two copies with one uuid it would tell the right one.
+        if let only = others.first, others.count == 1 { return only }
+        guard others.isEmpty else {
             throw damaged(
-                "\(changed) was changed after the snapshot layer \(child) was made on it, so the two no longer fit; "
-                    + "bring back \(changed) as it was")
+                "\(others.map(\.layer.path.string).joined(separator: " and ")) have the uuid \(link.uuid), and none is as it was "
+                    + "when the snapshot layer \(child.path) was made on it; keep the right one alone")
         }
         throw BackendError(
             .notFound, "disk.open",
-            "the parent \(link.uuid) of the snapshot layer \(child) is in none of the folders "
+            "the parent \(link.uuid) of the snapshot layer \(child.path) is in none of the folders "
                 + search.folders.map(\.string).joined(separator: ", ")
                 + "; bring it there, or name its folder with --parent-folder", blame: .disk)
+    }
+
+    private static func fits(_ link: ParentLink, _ parent: LayerLinks) -> Bool {
+        guard let wanted = link.modification, let found = parent.modification else { return true }
+        return wanted == found
+    }
+
+    /// What a person should know of layers that were made on another state of their parent: words for each.
+    public var doubts: [String] {
+        let chain = [(path: image.path, links: layout.links)] + parents.map { (path: $0.path, links: $0.layout.links) }
+        return zip(chain, chain.dropFirst()).compactMap { child, parent in
+            guard let link = child.links?.parent, let links = parent.links, !VirtualDisk.fits(link, links) else {
+                return nil
+            }
+            return
+                "\(child.path) was made on another state of \(parent.path): VirtualBox merged a snapshot, which is fine, "
+                + "or somebody changed the parent, and what the layer shows is damaged"
+        }
     }
 
     private static func damaged(_ what: String) -> BackendError {

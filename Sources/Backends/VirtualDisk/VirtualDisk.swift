@@ -33,13 +33,20 @@ public final class VirtualDisk: Sendable {
     /// Opens an image, with all the layers that it was made on.
     ///
     /// - Throws: `notFound` also for a parent, `permissionDenied`, `inUse`, `invalidState` for writing to another layer's parent,
-    ///   `corrupt` also for layers that do not fit, `unsupported` for a format that is not known here.
+    ///   `corrupt` also for layers that do not fit, `unsupported` for a format that is not known here, `invalidArgument` for
+    ///   writing to what may be stale.
     public static func open(_ image: DiskImage, _ mode: AccessMode) throws -> VirtualDisk {
         let known = try KnownFormat.readable(image)
         guard image.snapshot == nil || image.format == .qcow2 else {
             throw BackendError(
                 .unsupported, "disk.open",
                 "\(image.path) is \(image.format), and only qcow2 images have snapshots inside; a layer is a file of its own",
+                blame: .caller)
+        }
+        guard mode == .readOnly || image.forceStale != true else {
+            throw BackendError(
+                .invalidArgument, "disk.open",
+                "\(image.path) is not written while somebody else may write to it; leave out --force-stale",
                 blame: .caller)
         }
         if known.isForeign { return try ForeignImage.open(resolved(image), mode) }
@@ -98,22 +105,25 @@ public final class VirtualDisk: Sendable {
                     + "make the folder writable or copy the image elsewhere", blame: .host)
         }
         try ImageLock.take(file, .readWrite)
-        if KnownFormat.of(image.format)?.isVirtualBox == true { try ImageLock.refuseVirtualBox(file) }
+        if KnownFormat.of(image.format)?.isVirtualBox == true { try ImageLock.refuseVirtualBox([path], .readWrite) }
         try RedoLog.recover(file)
         return file
     }
 
     private static func openForReading(_ image: DiskImage) throws -> any ImageFile {
         let path = image.path
+        if image.forceStale == true { return try openToRead(image) }
         let log = RedoLog.path(of: path)
         if HostFiles.exists(log), let writable = try? openForWriting(image) { withExtendedLifetime(writable) {} }
-        return try openToRead(path)
+        let file = try openToRead(image)
+        if KnownFormat.of(image.format)?.isVirtualBox == true { try ImageLock.refuseVirtualBox([path], .readOnly) }
+        return file
     }
 
     /// Opens a file as its committed log says it is, and changes neither.
-    static func openToRead(_ path: HostPath) throws -> any ImageFile {
-        let file = try PosixFile(path, O_RDONLY)
-        try ImageLock.take(file, .readOnly)
+    static func openToRead(_ image: DiskImage) throws -> any ImageFile {
+        let file = try PosixFile(image.path, O_RDONLY)
+        if image.forceStale != true { try ImageLock.take(file, .readOnly) }
         guard let (logFile, contents) = try RedoLog.find(for: file) else { return file }
         return PatchedFile(file, logFile, contents)
     }

@@ -21,12 +21,11 @@ struct DiskInfo: AsyncParsableCommand {
 
     func run() async throws {
         let named = try options.image(image)
-        let layers =
-            VirtualDisk.formats.contains(named.format)
-            ? try await onOwnThread { Result { try VirtualDisk.open(named, .readOnly).tree() } }.get() : nil
+        let (layers, doubts) = try await layers(of: named)
         let volumes = try await options.withDisk(image) { disk, log in
             try await disk.withSession(.readOnly, log) { try await $0.volumes() }
         }
+        for doubt in doubts { Terminal.talk("note: \(doubt)") }
         if options.json {
             return try Terminal.json(
                 Answer(path: named.path, format: named.format, layers: layers, volumes: volumes))
@@ -37,6 +36,16 @@ struct DiskInfo: AsyncParsableCommand {
             ["\($0.id)", $0.fileSystem ?? "-", "\($0.size)", "\($0.offset.bytes)", $0.label ?? "-"]
         }
         Terminal.table([["volume", "type", "size", "offset", "label"]] + rows)
+    }
+
+    private func layers(of image: DiskImage) async throws -> (LayerTree?, doubts: [String]) {
+        guard VirtualDisk.formats.contains(image.format) else { return (nil, []) }
+        return try await onOwnThread {
+            Result {
+                let disk = try VirtualDisk.open(image, .readOnly)
+                return (disk.tree(), disk.doubts)
+            }
+        }.get()
     }
 
     /// A line for each layer, those that lie on another one below it.

@@ -31,8 +31,9 @@ enum ForeignImage {
         let lock = try PosixFile(path, O_RDWR)
         try checkFolder(of: path)
         try ImageLock.takeBesideQEMU(lock, .readWrite)
-        try ImageLock.refuseVirtualBox(lock)
         let plan = try ForeignPlan.make(image)
+        try ImageLock.refuseVirtualBox([path] + plan.parts, .readWrite)
+        try ImageLock.refuseVirtualBox(plan.everyFile, .readOnly)
         if let objection = plan.objection {
             throw BackendError(
                 .unsupported, "disk.open",
@@ -46,20 +47,38 @@ enum ForeignImage {
 
     private static func openForReading(_ image: DiskImage) throws -> any ImageFile {
         let path = image.path
+        if image.forceStale == true { return try openStale(image) }
         // What a dead writer left is put in order by the first who comes, where that is allowed.
         if VirtualDisk.hasLeftovers(image), let writable = try? openForWriting(image) {
             withExtendedLifetime(writable) {}
         }
         let lock = try PosixFile(path, O_RDONLY)
         try ImageLock.takeBesideQEMU(lock, .readOnly)
-        let file = try open(ForeignPlan.make(image), .readOnly, lock)
+        let plan = try ForeignPlan.make(image)
+        if KnownFormat.of(image.format)?.isVirtualBox == true {
+            try ImageLock.refuseVirtualBox(plan.everyFile, .readOnly)
+        }
+        return try committed(open(plan, .readOnly, lock))
+    }
+
+    /// Opens what is there without a lock, beside whoever writes to it.
+    private static func openStale(_ image: DiskImage) throws -> any ImageFile {
+        try committed(open(ForeignPlan.make(image).unlocked, .readOnly, nil))
+    }
+
+    private static func committed(_ file: any ImageFile) throws -> any ImageFile {
         guard let (log, contents) = try RedoLog.find(for: file) else { return file }
         return PatchedFile(file, log, contents)
     }
 
     /// Opens a layer and those below it.
-    private static func open(_ plan: ForeignPlan, _ mode: AccessMode, _ lock: PosixFile) throws -> any ImageFile {
+    private static func open(_ plan: ForeignPlan, _ mode: AccessMode, _ lock: PosixFile?) throws -> any ImageFile {
         for suspect in plan.suspects { try ForeignTool.check(suspect) }
+        guard let lock else {
+            let top = try ForeignFile(plan, mode, locks: [])
+            guard let below = plan.below.first else { return top }
+            return try LayeredFile(top, over: open(below, .readOnly, nil), grain: plan.grain)
+        }
         // The parts of an image are written with it; what lies below is only read.
         let parts = try plan.parts.map { try locked($0, mode) }
         let others = try plan.files.dropFirst().filter { !plan.parts.contains($0) }.map { try locked($0, .readOnly) }

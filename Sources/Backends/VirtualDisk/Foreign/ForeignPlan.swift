@@ -46,6 +46,16 @@ struct ForeignPlan: Sendable {
         return plan
     }
 
+    /// Its files and those of the layers below.
+    var everyFile: [HostPath] { files + below.flatMap(\.everyFile) }
+
+    /// The same for reading beside a writer.
+    var unlocked: ForeignPlan {
+        var plan = self
+        (plan.node, plan.suspects, plan.below) = (node.unlocked, suspects.map(\.unlocked), below.map(\.unlocked))
+        return plan
+    }
+
     static func make(_ path: HostPath, _ format: ImageFormat, _ search: inout ForeignSearch) throws -> ForeignPlan {
         let file = try search.enter(path)
         switch format {

@@ -8,6 +8,15 @@ struct QEMUNode: Sendable, Hashable {
     var file: HostPath
     /// What shows where the image has nothing; the driver is told `null` when there is none.
     var backing: [QEMUNode] = []
+    /// Whether QEMU takes its locks.
+    var locks = true
+
+    /// The same for reading beside a writer.
+    var unlocked: QEMUNode {
+        var node = self
+        (node.locks, node.backing) = (false, backing.map(\.unlocked))
+        return node
+    }
 
     private var knowsBacking: Bool { ["qcow2", "vmdk"].contains(driver) }
 
@@ -15,7 +24,7 @@ struct QEMUNode: Sendable, Hashable {
     func json(readOnly: Bool) -> String {
         var fields = [
             #""driver":\#(QEMUNode.quoted(driver)),"read-only":\#(readOnly)"#,
-            #""file":{"driver":"file","locking":"on","read-only":\#(readOnly),"filename":\#(QEMUNode.quoted(file.string))}"#,
+            #""file":{"driver":"file","locking":"\#(locks ? "on" : "off")","read-only":\#(readOnly),"filename":\#(QEMUNode.quoted(file.string))}"#,
         ]
         if knowsBacking { fields.append(#""backing":\#(backing.first?.json(readOnly: true) ?? "null")"#) }
         // QEMU computes a size from the geometry, which is short for images of VirtualBox.
