@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end kills fallback full-host torture fixtures power-loss fuzz lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end kills fallback full-host torture virtualbox fixtures power-loss fuzz lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -66,6 +66,9 @@ torture: setup build ## SIGKILL uploads at random moments: SEED=, COUNT=, DISKS=
 
 power-loss: setup build ## cut the power at random moments of uploads: SEED=, COUNT=, DISKS=, FORMATS=, MIB=
 	MIB="$${MIB:-16}" scripts/power-loss.sh "$(ANYVISOR)" "$${SEED:-$$RANDOM}" "$${COUNT:-40}"
+
+virtualbox: setup build ## compare with a real VirtualBox, and run its machines on our images: VBOXMANAGE=, PARTS=
+	scripts/virtualbox.sh "$(ANYVISOR)"
 
 fuzz: setup ## libFuzzer over hostile images: RUNS= inputs for our parsers, a fiftieth of it for ext metadata
 	scripts/fuzz.sh "$${RUNS:-10000000}"
