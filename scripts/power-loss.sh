@@ -43,7 +43,7 @@ cut() { # KIND BACKEND NUMBER
     local kind=$1 image outcome place
     image=$work/host/t.$(suffix "$kind")
     place=$("$project/scripts/power-cut" "$work/before" "$work/log" "$work/disk" "$returned" $RANDOM)
-    mount -o loop "$work/disk" "$work/host"
+    mount -o loop "$work/disk" "$work/host" || { verdict "$kind, $2, cut $3 at $place" "the host's own file system is lost"; return; }
     outcome=$(look_into "$kind" "$image")
     [ "$outcome/${place##* }" != old/returned ] || outcome="old, though the command had returned"
     # the next writer clears up what was in the making

@@ -1,5 +1,6 @@
-# uploads.sh, for the scripts that interrupt uploads: the old and the new content, images of each format that hold the old one, and
+# uploads.sh, for the scripts that interrupt uploads: the old and the new content, images of each kind that hold the old one, and
 # the look at what an image holds afterwards. To be sourced by bash after common.sh. MIB is the size of the largest file.
+source "$(dirname "$0")/images.sh"
 
 mkdir -p "$work/old/dir" "$work/new/dir"
 for i in $(seq 60); do head -c $((RANDOM * 3)) /dev/urandom >"$work/old/dir/f$i"; head -c $((RANDOM * 3)) /dev/urandom >"$work/new/dir/f$i"; done
@@ -8,30 +9,8 @@ digest() { (cd "$1" 2>/dev/null && find . -type f -print0 | sort -z | xargs -0 s
 old=$(digest "$work/old") new=$(digest "$work/new")
 truncate -s 320M "$work/base.raw"
 mke2fs -q -F -t ext4 "$work/base.raw"
+"$anyvisor" disk put "$work/base.raw" "$work/old" /data 2>/dev/null
 
-suffix() { case $1 in layer) echo vdi ;; *) echo "$1" ;; esac; }
-# An image of a kind (raw, vdi, layer, vhd, qcow2, vmdk) with the old content; the layer's is in its parent, $work/parent.vdi.
-make_image() { # KIND PATH
-    case $1 in
-    raw) cp --sparse=always "$work/base.raw" "$2" ;;
-    vhd) qemu-img convert -f raw -O vpc -o force_size=on "$work/base.raw" "$2" ;;
-    layer)
-        qemu-img convert -f raw -O vdi "$work/base.raw" "$work/parent.vdi"
-        "$anyvisor" disk put "$work/parent.vdi" "$work/old" /data 2>/dev/null
-        "$anyvisor" disk create "$2" --format vdi --parent "$work/parent.vdi" 2>/dev/null
-        ;;
-    *) qemu-img convert -f raw -O "$1" "$work/base.raw" "$2" ;;
-    esac
-    [ "$1" = layer ] || "$anyvisor" disk put "$2" "$work/old" /data --format "$1" 2>/dev/null
-}
-# A VHD by QEMU's own name and with its right size; a layer by our own reader, since no other tool here knows chains.
-flatten() { # KIND PATH RAW
-    case $1 in
-    vhd) qemu-img convert -O raw --image-opts "driver=vpc,force_size_calc=current_size,file.filename=$2" "$3" ;;
-    layer) rm -f "$3"; "$anyvisor" disk export "$2" "$3" --format vdi --parent-folder "$work" 2>/dev/null ;;
-    *) qemu-img convert -f "$1" -O raw "$2" "$3" ;;
-    esac
-}
 # Says old, new, or what is wrong: the content that `disk get` finds, QEMU's check of its own formats, and e2fsck of the whole disk.
 look_into() { # KIND PATH
     local outcome=bad now
