@@ -76,4 +76,15 @@ import Testing
         #expect(try await run("disk", "export", base.string, raw.string, "--layer", "one.vdi").status == 0)
         #expect(HostFiles.size(raw) == 8 << 20)
     }
+
+    @Test func `the chain of a qcow2 image is shown as a tree`() async throws {
+        let folder = HostPath("/tmp/anyvisor-chain-test-\(ProcessIdentity(pid: 1)?.startTicks ?? 0)")
+        try HostFiles.makeDirectories(folder)
+        defer { try? HostFiles.removeTree(folder) }
+        let (base, top) = (folder.appending("base.qcow2"), folder.appending("top.qcow2"))
+        #expect(try await run("disk", "create", base.string, "--size", "8MiB", "--filesystem", "ext4").status == 0)
+        #expect(try await run("disk", "create", top.string, "--parent", base.string).status == 0)
+        let info = try await run("disk", "info", top.string, "--disk", "direct")
+        #expect(info.output.contains("base.qcow2 ") && info.output.contains("└─ top.qcow2 *  qcow2"), "\(info)")
+    }
 }

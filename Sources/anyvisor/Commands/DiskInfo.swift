@@ -31,7 +31,7 @@ struct DiskInfo: AsyncParsableCommand {
                 Answer(path: named.path, format: named.format, layers: layers, volumes: volumes))
         }
         Terminal.say("\(named.path): \(named.format)")
-        if let layers, layers.uuid != nil { show(layers) }
+        if let layers, layers.uuid != nil || !layers.children.isEmpty { show(layers) }
         let rows = volumes.map {
             ["\($0.id)", $0.fileSystem ?? "-", "\($0.size)", "\($0.offset.bytes)", $0.label ?? "-"]
         }
@@ -56,7 +56,7 @@ struct DiskInfo: AsyncParsableCommand {
             let path = layer.path.string
             let name = path.hasPrefix(folder) ? String(path.dropFirst(folder.count)) : path
             rows.append([
-                lead + name + (layer.isImage ? " *" : ""), layer.variant ?? "-", layer.size.map { "\($0)" } ?? "-",
+                lead + name + (layer.isImage ? " *" : ""), layer.variant ?? layer.format.rawValue, layer.size.map { "\($0)" } ?? "-",
                 "\(layer.fileSize)", layer.uuid ?? "-",
             ])
             for (number, child) in layer.children.enumerated() {
