@@ -56,7 +56,8 @@ struct DiskInfo: AsyncParsableCommand {
             let path = layer.path.string
             let name = path.hasPrefix(folder) ? String(path.dropFirst(folder.count)) : path
             rows.append([
-                lead + name + (layer.isImage ? " *" : ""), layer.variant ?? layer.format.rawValue, layer.size.map { "\($0)" } ?? "-",
+                lead + name + (layer.isImage ? " *" : ""), layer.variant ?? layer.format.rawValue,
+                layer.size.map { "\($0)" } ?? "-",
                 "\(layer.fileSize)", layer.uuid ?? "-",
             ])
             for (number, child) in layer.children.enumerated() {
