@@ -50,8 +50,11 @@ public struct RunScope: Sendable {
         let alphabet = Array("abcdefghijklmnopqrstuvwxyz0123456789")
         let id = String((0..<10).compactMap { _ in alphabet.randomElement() })
         let scope = RunScope(folder: state.appending("runs").appending(id))
-        try HostFiles.makeDirectories(scope.folder, mode: 0o700)
-        let lock = try FileLock(scope.lockFile)
+        try HostFiles.makeDirectories(scope.folder.parent, mode: 0o700)
+        let lock = try making(in: scope.folder.parent) {
+            try HostFiles.makeDirectories(scope.folder, mode: 0o700)
+            return try FileLock(scope.lockFile)
+        }
         try scope.journal.append(.phase("begin"))
         try HostFiles.makeDirectories(scope.work, mode: 0o700)
         guard mkdir(scope.shortDirectory.string, 0o700) == 0 else {

@@ -44,20 +44,14 @@ public struct Reaper: Sendable {
         var reports: [Report] = []
         for name in HostFiles.names(in: state.appending("runs")) {
             let scope = RunScope(folder: state.appending("runs").appending(name))
-            guard !isBeingMade(scope), let lock = try? FileLock(scope.lockFile) else { continue }
+            if !HostFiles.exists(scope.lockFile), RunScope.isMaking(in: state) { continue }
+            guard let lock = try? FileLock(scope.lockFile) else { continue }
             var report = Report(run: scope.id)
             await clear(scope, &report)
             withExtendedLifetime(lock) {}
             reports.append(report)
         }
         return reports
-    }
-
-    /// A run makes its folder a moment before its lock.
-    private func isBeingMade(_ scope: RunScope) -> Bool {
-        var info = stat()
-        guard !HostFiles.exists(scope.lockFile), stat(scope.folder.string, &info) == 0 else { return false }
-        return time(nil) - info.st_mtim.tv_sec < 10
     }
 
     private func clear(_ scope: RunScope, _ report: inout Report) async {

@@ -54,6 +54,20 @@ struct ReaperTests {
         try scope.remove()
     }
 
+    @Test("removes a run that was killed before it had its lock, but none that is just being made")
+    func unborn() async throws {
+        let runs = folder.path.appending("runs")
+        let unborn = RunScope(folder: runs.appending("unborn"))
+        try HostFiles.makeDirectories(unborn.folder)
+        let maker = open(runs.string, O_RDONLY | O_DIRECTORY)
+        #expect(flock(maker, LOCK_SH) == 0)
+        #expect(await reaper.reap().isEmpty)
+        #expect(HostFiles.exists(unborn.folder))
+        close(maker)
+        #expect(await reaper.reap().map(\.run) == ["unborn"])
+        #expect(!HostFiles.exists(unborn.folder))
+    }
+
     @Test("keeps the folders of a run as long as something of it cannot be removed")
     func stubborn() async throws {
         let scope = try {
