@@ -20,13 +20,13 @@ setup: ## install the system packages that are missing (apt)
 
 build: ## build everything, optimised
 	swift build $(RELEASE) --product anyvisor
-	for plugin in direct vdfuse libguestfs libvirt memory; do swift build $(RELEASE) --product anyvisor-$$plugin; done
+	for plugin in direct vdfuse libguestfs libvirt vboxmanage memory; do swift build $(RELEASE) --product anyvisor-$$plugin; done
 
 demo: setup build ## the main job: test a PyPI distribution in a clean machine
 	$(ANYVISOR) run examples/demo.yaml
 
 # Each target in a process of its own: libvirt's embedded driver and the adoption of orphans belong to a whole process.
-TESTS := Abstractions Host Filters PluginKit VirtualDisk Direct VDFuse GuestFS Libvirt Runner AnyvisorKit Command Conformance
+TESTS := Abstractions Host Filters PluginKit VirtualDisk Direct VDFuse GuestFS Libvirt VBoxManage Runner AnyvisorKit Command Conformance
 
 test: setup ## unit tests and the inline half of the conformance suite
 	swift build --build-tests
@@ -34,11 +34,11 @@ test: setup ## unit tests and the inline half of the conformance suite
 
 # libguestfs is slow: the cases that write most, over layers, each of which has all of its format.
 conformance: setup build ## one suite over every backend, each in its own process
-	$(ANYVISOR) conformance --cells memory,test,qemu,kvm,direct,vdfuse,example-python --required conformance/required.txt
+	$(ANYVISOR) conformance --cells memory,test,qemu,kvm,vboxmanage,direct,vdfuse,example-python --required conformance/required.txt
 	$(ANYVISOR) conformance --cells libguestfs --filter e2fsck --formats raw,vdi-layer,vhd-layer,qcow2-layer,vmdk-layer --required conformance/required-slow.txt
 
 conformance-full: setup build ## every case over every kind of image, in processes and inline: hours, mostly libguestfs
-	$(ANYVISOR) conformance --full --cells memory,test,qemu,kvm,direct,vdfuse,example-python --required conformance/required.txt
+	$(ANYVISOR) conformance --full --cells memory,test,qemu,kvm,vboxmanage,direct,vdfuse,example-python --required conformance/required.txt
 	swift build --build-tests
 	ANYVISOR_CONFORMANCE=full swift test --skip-build --filter '^ConformanceTests\.'
 	$(ANYVISOR) conformance --full --cells libguestfs --required conformance/required-slow.txt
@@ -91,7 +91,7 @@ ci: ## what .ci/run calls
 
 install: build ## install below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/anyvisor
-	install $(ANYVISOR) $(BIN)/anyvisor-{direct,vdfuse,libguestfs,libvirt,memory} $(DESTDIR)$(PREFIX)/bin
+	install $(ANYVISOR) $(BIN)/anyvisor-{direct,vdfuse,libguestfs,libvirt,vboxmanage,memory} $(DESTDIR)$(PREFIX)/bin
 	cp -r plugins guest $(DESTDIR)$(PREFIX)/lib/anyvisor
 
 clean: ## remove what was built

@@ -75,12 +75,14 @@ let package = Package(
         backend("VDFuseBackend", "VDFuse", ["VirtualDisk", "CFuse3", "CHost"]),
         backend("GuestFSBackend", "GuestFS", ["VirtualDisk", "CGuestfs", "CHost"]),
         backend("LibvirtBackend", "Libvirt", ["Clibvirt", "CHost"]),
+        backend("VBoxManageBackend", "VBoxManage"),
 
         plugin("memory", "MemoryBackend"),
         plugin("direct", "DirectBackend"),
         plugin("vdfuse", "VDFuseBackend"),
         plugin("libguestfs", "GuestFSBackend"),
         plugin("libvirt", "LibvirtBackend", hasManifest: false),
+        plugin("vboxmanage", "VBoxManageBackend"),
 
         .executableTarget(
             name: "anyvisor",
@@ -100,6 +102,7 @@ let package = Package(
         tests("VDFuseTests", ["Host", "VirtualDisk", "VDFuseBackend"]),
         tests("GuestFSTests", ["Host", "VirtualDisk", "GuestFSBackend"]),
         tests("LibvirtTests", ["Host", "BackendSupport", "LibvirtBackend", "Clibvirt"]),
+        tests("VBoxManageTests", ["Host", "BackendSupport", "VBoxManageBackend"]),
         tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend", "DirectBackend"]),
         tests("AnyvisorKitTests", ["Host", "Filters", "AnyvisorKit", "anyvisor"]),
         tests("CommandTests", ["Host", "anyvisor"]),

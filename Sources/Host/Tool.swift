@@ -22,10 +22,12 @@ public enum Tool {
 
     /// Runs a tool. When the deadline passes or the task is cancelled its whole group is killed.
     ///
+    /// - Parameter marked: whether it and what it starts belong to the run, and end with it; not so for one that starts a service.
     /// - Throws: `unavailable` when the tool is missing, `timeout`, `cancelled`. A non-zero exit is not an error here.
     public static func run(
         _ name: String, _ arguments: [String], environment: [String: String] = HostEnvironment.all,
-        folder: HostPath? = nil, outputFile: Int32? = nil, deadline: Duration = .seconds(120), limit: Int = 16 << 20
+        folder: HostPath? = nil, outputFile: Int32? = nil, deadline: Duration = .seconds(120), limit: Int = 16 << 20,
+        marked: Bool = true
     ) async throws -> Outcome {
         guard let program = HostEnvironment.program(name) else {
             throw BackendError(
@@ -35,7 +37,7 @@ public enum Tool {
         try Task.checkCancellation()
         var environment = environment
         environment["LC_ALL"] = "C.UTF-8"
-        if let scope = RunScope.current { environment.merge(scope.environment) { $1 } }
+        if marked, let scope = RunScope.current { environment.merge(scope.environment) { $1 } }
         let child = try ChildProcess(
             program, arguments, environment: environment, folder: folder,
             output: outputFile.map { .descriptor($0) } ?? .pipe)

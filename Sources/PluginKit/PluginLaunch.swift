@@ -19,6 +19,7 @@ struct PluginLaunch: Sendable {
     var environment: [String: String] {
         var environment = HostEnvironment.all.filter { name, _ in
             Self.passedOn.contains(name) || name.hasPrefix("ANYVISOR_") || name.hasPrefix("LIBGUESTFS_")
+                || name.hasPrefix("VBOX_")
         }
         if let scope {
             environment.merge(scope.environment) { $1 }

@@ -90,7 +90,7 @@ private func define(
         if connection.root == nil, let scope = RunScope.current {
             try scope.journal.append(.domain(uri: connection.uri, name: spec.id.rawValue))
         }
-        let madeConsole = connection.isLocal ? try spec.consoleLog.map(startConsole) ?? false : false
+        let madeConsole = connection.isLocal ? try spec.consoleLog.map(ConsoleFile.begin) ?? false : false
         guard let domain = OrphanReaper.watching({ virDomainDefineXML(pointer, xml) }) else {
             let failure = libvirtError("machine.create", "cannot define machine '\(spec.id)'")
             if madeConsole, let console = spec.consoleLog { unlink(console.string) }
@@ -101,72 +101,11 @@ private func define(
     }
 }
 
-/// Empties the console's file; true when it is new.
-private func startConsole(_ path: HostPath) throws -> Bool {
-    let isNew = !HostFiles.exists(path)
-    let descriptor = open(path.string, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw hostError("machine.create", "cannot write console file \(path)") }
-    close(descriptor)
-    return isNew
-}
-
 /// Takes away a domain that nobody waits for.
 private func removeLeftover(_ uuid: String, _ connection: LibvirtConnection) {
     try? connection.withPointer("machine.create") { pointer in
         guard let domain = virDomainLookupByUUIDString(pointer, uuid) else { return }
         virDomainUndefine(domain)
         virDomainFree(domain)
-    }
-}
-
-/// A random uuid, version 4 of RFC 9562.
-private func randomUUID() -> String {
-    var bytes = (0..<16).map { _ in UInt8.random(in: 0...255) }
-    bytes[6] = bytes[6] & 0x0f | 0x40
-    bytes[8] = bytes[8] & 0x3f | 0x80
-    let digits = bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }
-    let groups = [0..<4, 4..<6, 6..<8, 8..<10, 10..<16]
-    return groups.map { digits[$0].joined() }.joined(separator: "-")
-}
-
-extension MachineSpec {
-    /// The spec as a program with another working folder has to read it.
-    fileprivate var withAbsolutePaths: MachineSpec {
-        var spec = self
-        spec.disks = disks.map { disk in
-            DiskAttachment(
-                disk.image.at(HostFiles.absolute(disk.image.path)), role: disk.role, readOnly: disk.readOnly)
-        }
-        spec.consoleLog = consoleLog.map(HostFiles.absolute)
-        switch boot {
-        case .disk: break
-        case .cdrom(let image): spec.boot = .cdrom(HostFiles.absolute(image))
-        case .kernel(let boot):
-            spec.boot = .kernel(
-                KernelBoot(
-                    kernel: HostFiles.absolute(boot.kernel), initrd: boot.initrd.map(HostFiles.absolute),
-                    commandLine: boot.commandLine))
-        }
-        return spec
-    }
-
-    /// Refuses what QEMU could not open, while nothing is made yet and the reason is plain.
-    fileprivate func checkFiles() throws {
-        func check(_ path: HostPath, _ what: String, _ mode: Int32) throws {
-            guard access(path.string, mode) == 0 else {
-                throw hostError("machine.create", "machine '\(id)': cannot use \(what) \(path)")
-            }
-            guard !HostFiles.isDirectory(path) else {
-                throw BackendError(.invalidArgument, "machine.create", "machine '\(id)': \(what) \(path) is a folder")
-            }
-        }
-        for disk in disks { try check(disk.image.path, "disk", disk.readOnly ? R_OK : R_OK | W_OK) }
-        switch boot {
-        case .disk: break
-        case .cdrom(let image): try check(image, "cdrom", R_OK)
-        case .kernel(let boot):
-            try check(boot.kernel, "kernel", R_OK)
-            if let initrd = boot.initrd { try check(initrd, "initramfs", R_OK) }
-        }
     }
 }

@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import FoundationEssentials
 import Host
 
@@ -23,7 +24,8 @@ extension LibvirtHypervisor {
         var spec = MachineSpec(id: proofName(1), memory: .mib(32))
         spec.disks = [DiskAttachment(DiskImage(path: disk, format: .raw), role: .system)]
         spec.consoleLog = folder.appending("sector.log")
-        return try await prove("boot sector", spec, within: .seconds(30), mark: ProofSector.text)
+        return try await MachineProof(hypervisor: self)
+            .run("boot sector", spec, within: .seconds(30), mark: ProofSector.text)
     }
 
     private func proveKernel(_ folder: HostPath) async throws -> Finding {
@@ -48,59 +50,13 @@ extension LibvirtHypervisor {
                 kernel: image.appending(file), initrd: kernel.initrd.map { image.appending($0) },
                 commandLine: (kernel.commandLine ?? "") + " anyvisor.wait=1"))
         spec.consoleLog = folder.appending("kernel.log")
-        return try await prove("64-bit kernel", spec, within: dialect.kernelLimit, mark: "@anyvisor:")
+        return try await MachineProof(hypervisor: self)
+            .run("64-bit kernel", spec, within: dialect.kernelLimit, mark: "@anyvisor:")
     }
 
     private func proofName(_ number: Int) -> MachineID {
         let owner = RunScope.current?.owner ?? "anyvisor-check-"
         return MachineID("\(owner)proof\(number)-\(UInt32.random(in: .min ... .max))")
-    }
-
-    /// Runs a machine until its console shows the mark and it has ended, or time is up.
-    private func prove(
-        _ subject: String, _ spec: MachineSpec, within limit: Duration, mark: String
-    ) async throws -> Finding {
-        let begin = ContinuousClock.now
-        do {
-            let machine = try await create(spec)
-            let outcome = await outcome(of: machine, within: limit)
-            let text = (try? await machine.console?.read(offset: 0, count: 64 << 10)) ?? []
-            try await machine.destroy()
-            let seconds = ((ContinuousClock.now - begin).inSeconds * 10).rounded() / 10
-            guard String(decoding: text, as: UTF8.self).contains(mark) else {
-                let reason = outcome ?? "it ended without the expected line on its console"
-                return Finding(subject, .bad, reason, remedy: "use another backend, for example qemu")
-            }
-            return Finding(subject, .good, "ran and spoke, \(seconds) s")
-        } catch {
-            return Finding(subject, .bad, BackendError.wrapping(error, "check").message)
-        }
-    }
-
-    /// nil when the machine ended by itself, else what went wrong.
-    private func outcome(of machine: any Machine, within limit: Duration) async -> String? {
-        let events = machine.events()
-        do { try await machine.start() } catch { return BackendError.wrapping(error, "check").message }
-        return await withTaskGroup(of: String?.self) { group in
-            group.addTask {
-                for await event in events {
-                    switch event {
-                    case .state(.stopped): return nil
-                    case .state(.crashed): return "the hypervisor's process died"
-                    case .lost(let error): return error.message
-                    case .gone: return "somebody removed the machine"
-                    case .state: continue
-                    }
-                }
-                return nil
-            }
-            group.addTask {
-                try? await Task.sleep(for: limit)
-                return "it did not end within \(Int(limit.inSeconds)) s"
-            }
-            defer { group.cancelAll() }
-            return await group.next() ?? nil
-        }
     }
 }
 

@@ -3,10 +3,6 @@ import BackendSupport
 import Clibvirt
 import Host
 
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 /// Reads the file that QEMU writes the serial console to.
 struct LibvirtConsole: ConsoleFacet {
     let machine: LibvirtMachine
@@ -18,17 +14,7 @@ struct LibvirtConsole: ConsoleFacet {
         }
         _ = try await machine.presentState("console.read")
         guard let file else { return [] }
-        return try await onOwnThread { Result { try LibvirtConsole.read(file, offset, min(count, 1 << 20)) } }.get()
-    }
-
-    private static func read(_ file: HostPath, _ offset: Int64, _ count: Int) throws -> [UInt8] {
-        let descriptor = open(file.string, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw hostError("console.read", "cannot open console file \(file)") }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: count)
-        let got = pread(descriptor, &bytes, count, off_t(offset))
-        guard got >= 0 else { throw hostError("console.read", "cannot read console file \(file)") }
-        return Array(bytes.prefix(got))
+        return try await onOwnThread { Result { try ConsoleFile.read(file, offset, min(count, 1 << 20)) } }.get()
     }
 }
 

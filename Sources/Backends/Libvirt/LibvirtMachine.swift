@@ -49,7 +49,9 @@ final class LibvirtMachine: Machine {
                 guard now == .defined || now == .stopped else {
                     throw wrongState("machine.start", now, "only a defined or stopped machine starts")
                 }
-                try refuseOpenRedoLogs(domain)
+                if connection.isLocal {
+                    try MachineSpec.refuseOpenRedoLogs(try description(of: domain, "machine.start").diskFiles)
+                }
                 if connection.isLocal, let scope = RunScope.current {
                     try scope.journal.append(.process(id.rawValue))
                 }
@@ -97,18 +99,6 @@ final class LibvirtMachine: Machine {
         // Not every driver knows these flags; without them it keeps nothing that they name.
         if virDomainUndefineFlags(domain, all) == 0 || virDomainUndefine(domain) == 0 { return }
         throw libvirtError("machine.destroy", "cannot remove machine '\(id)'")
-    }
-
-    /// An image whose redo log waits to be applied is not the image that it will be.
-    private func refuseOpenRedoLogs(_ domain: OpaquePointer) throws {
-        guard connection.isLocal else { return }
-        for file in try description(of: domain, "machine.start").diskFiles
-        where HostFiles.exists(HostPath("\(file).redo")) {
-            throw BackendError(
-                .inUse, "machine.start",
-                "disk \(file) has an unfinished write beside it (\(file.name).redo); any `anyvisor disk ls` of the image "
-                    + "finishes it", blame: .disk)
-        }
     }
 
     /// Why a start failed, with what QEMU printed.

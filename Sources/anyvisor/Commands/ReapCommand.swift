@@ -36,14 +36,28 @@ struct ReapCommand: AsyncParsableCommand {
     }
 
     /// Destroys a domain through the first backend that reaches its hypervisor by URI; one that is gone already is fine.
+    ///
+    /// `BACKEND:PROGRAM` names a backend that drives a hypervisor by a program.
     private static func destroy(_ name: String, at uri: String, _ catalogue: Catalogue) async throws {
+        let parts = uri.split(separator: ":", maxSplits: 1).map(String.init)
+        if parts.count == 2, let owner = catalogue.registry.find(parts[0], .hypervisor),
+            owner.options.contains(where: { $0.name == "program" })
+        {
+            return try await destroy(name, by: owner.name, ["program": parts[1]], catalogue)
+        }
         let able = catalogue.registry.all(.hypervisor).filter { descriptor in
             descriptor.options.contains { $0.name == "uri" } && uri.hasPrefix(descriptor.name)
         }
         guard let descriptor = able.first ?? catalogue.registry.find("qemu", .hypervisor) else {
             throw BackendError(.unavailable, "reap", "no backend here reaches \(uri), where machine '\(name)' is")
         }
-        let hypervisor = try await catalogue.hypervisor(descriptor.name, options: ["uri": uri])
+        try await destroy(name, by: descriptor.name, ["uri": uri], catalogue)
+    }
+
+    private static func destroy(
+        _ name: String, by backend: String, _ options: [String: String], _ catalogue: Catalogue
+    ) async throws {
+        let hypervisor = try await catalogue.hypervisor(backend, options: options)
         do {
             try await hypervisor.machine(MachineID(name))?.destroy()
             await hypervisor.close()

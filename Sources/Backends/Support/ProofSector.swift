@@ -13,12 +13,12 @@
 /// stop: hlt; jmp stop
 /// text: db "anyvisor-proof",13,10,0
 /// ```
-enum ProofSector {
+public enum ProofSector {
     /// What it prints.
-    static let text = "anyvisor-proof"
+    public static let text = "anyvisor-proof"
 
     /// A whole disk of 1 MiB with the sector at its start.
-    static var disk: [UInt8] {
+    public static var disk: [UInt8] {
         var bytes = code + Array(text.utf8) + [13, 10, 0]
         bytes += [UInt8](repeating: 0, count: 510 - bytes.count) + [0x55, 0xaa]
         return bytes + [UInt8](repeating: 0, count: (1 << 20) - bytes.count)

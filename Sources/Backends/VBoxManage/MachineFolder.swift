@@ -1,0 +1,89 @@
+import Abstractions
+import BackendSupport
+import Host
+
+/// The folder of a machine that we made; VirtualBox keeps its settings, logs and differencing images there too.
+///
+/// ```
+/// ROOT/NAME/NAME.vbox          VirtualBox's settings; Snapshots/ and Logs/ are its own as well
+///           anyvisor.images    made first: says that the folder is ours, and which images the machine has
+///           anyvisor.started   the machine was started once: VirtualBox does not tell
+///           anyvisor.settled   its last crash was answered by a stop
+///           console.log        the serial console, unless the machine's maker wants it elsewhere
+///           console.past       what it printed before its last start: VirtualBox empties the file then
+///           disk0.vmdk         stands for a raw image
+/// ```
+struct MachineFolder: Sendable, Hashable {
+    /// The folder.
+    let path: HostPath
+
+    private var images: HostPath { path.appending("anyvisor.images") }
+    private var startedMark: HostPath { path.appending("anyvisor.started") }
+    private var settledMark: HostPath { path.appending("anyvisor.settled") }
+    private var pastConsole: HostPath { path.appending("console.past") }
+    /// Where the console goes that no file was named for.
+    var console: HostPath { path.appending("console.log") }
+    /// What stands for the raw image of a disk.
+    func descriptor(_ number: Int) -> HostPath { path.appending("disk\(number).vmdk") }
+
+    /// Whether we made it.
+    var isOurs: Bool { HostFiles.exists(images) }
+    /// Whether the machine was started once.
+    var hasStarted: Bool { HostFiles.exists(startedMark) }
+    /// Whether its last crash is settled.
+    var isSettled: Bool { HostFiles.exists(settledMark) }
+
+    /// Makes the folder; one that a killed process left behind goes first.
+    ///
+    /// - Throws: `alreadyExists` when something else is in its place, what the host says.
+    func make(images files: [HostPath]) throws {
+        if HostFiles.exists(path) {
+            guard isOurs || HostFiles.names(in: path).isEmpty else {
+                throw BackendError(.alreadyExists, "machine.create", "\(path) is in the way; remove it", blame: .host)
+            }
+            try HostFiles.removeTree(path)
+        }
+        try HostFiles.makeDirectories(path, mode: 0o700)
+        try HostFiles.write(Array(files.map(\.string).joined(separator: "\0").utf8), to: images)
+    }
+
+    /// The images of the machine's disks.
+    var imageFiles: [HostPath] {
+        let bytes = (try? HostFiles.read(images)) ?? []
+        return bytes.split(separator: 0).map { HostPath(String(decoding: $0, as: UTF8.self)) }
+    }
+
+    /// Notes a start; true when it is the first.
+    func noteStart() throws -> Bool {
+        if isSettled { try HostFiles.removeTree(settledMark) }
+        if hasStarted { return false }
+        try HostFiles.write([], to: startedMark)
+        return true
+    }
+
+    /// Takes back what `noteStart` noted, for a start that failed.
+    func forgetStart() { try? HostFiles.removeTree(startedMark) }
+
+    /// Notes that a crash was answered.
+    func settle() { try? HostFiles.write([], to: settledMark) }
+
+    /// Keeps what the console printed so far, before VirtualBox empties its file.
+    func keepConsole(_ file: HostPath) throws {
+        guard let size = HostFiles.size(file), size > 0 else { return }
+        let past = HostFiles.exists(pastConsole) ? try HostFiles.read(pastConsole) : []
+        try HostFiles.write(past + HostFiles.read(file), to: pastConsole)
+        _ = try ConsoleFile.begin(file)
+    }
+
+    /// The console of all starts from an offset on. Blocks its thread.
+    func readConsole(_ file: HostPath, _ offset: Int64, _ count: Int) throws -> [UInt8] {
+        let before = HostFiles.size(pastConsole) ?? 0
+        var bytes: [UInt8] = []
+        if offset < before { bytes = try ConsoleFile.read(pastConsole, offset, count) }
+        guard bytes.count < count, HostFiles.exists(file) else { return bytes }
+        return bytes + (try ConsoleFile.read(file, max(0, offset - before), count - bytes.count))
+    }
+
+    /// Removes the folder with all that is in it.
+    func remove() throws { try HostFiles.removeTree(path) }
+}
