@@ -73,19 +73,28 @@ struct ToolTests {
     @Test("calls wait for their turn, and one that fails gives it on")
     func turn() async throws {
         let turn = Turn()
-        let inside = Mutex((now: 0, most: 0, done: 0))
+        let inside = Inside()
         await withTaskGroup(of: Void.self) { group in
             for number in 0..<20 {
                 group.addTask {
                     _ = try? await turn.run {
-                        inside.withLock { $0 = ($0.now + 1, max($0.most, $0.now + 1), $0.done) }
+                        inside.enter()
                         await Task.yield()
-                        inside.withLock { $0 = ($0.now - 1, $0.most, $0.done + 1) }
+                        inside.leave()
                         if number % 3 == 0 { throw CancellationError() }
                     }
                 }
             }
         }
-        #expect(inside.withLock { $0.most } == 1 && inside.withLock { $0.done } == 20)
+        #expect(inside.most == 1 && inside.left == 20)
     }
+}
+
+/// Counts who is inside at once.
+private final class Inside: Sendable {
+    private let counts = Mutex((now: 0, most: 0, left: 0))
+    var most: Int { counts.withLock { $0.most } }
+    var left: Int { counts.withLock { $0.left } }
+    func enter() { counts.withLock { $0 = ($0.now + 1, max($0.most, $0.now + 1), $0.left) } }
+    func leave() { counts.withLock { $0 = ($0.now - 1, $0.most, $0.left + 1) } }
 }

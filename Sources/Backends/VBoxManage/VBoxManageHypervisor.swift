@@ -139,6 +139,8 @@ final class VBoxManageHypervisor: Hypervisor {
             let wasUp = record.last == .running || record.last == .paused
             let hasEnded = wasUp && record.process?.isAlive != true
             guard hasEnded || ticks % 20 == 0 else { continue }
+            // VirtualBox would wait for it, and whoever wants to force it off for us.
+            if let process = record.process, ProcessIdentity.isStopped(process.pid) { continue }
             do {
                 try await record.call("machine.events") {
                     let now = try await machine.presentState("machine.events")

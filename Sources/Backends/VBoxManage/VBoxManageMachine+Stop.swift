@@ -8,7 +8,7 @@ import Host
 extension VBoxManageMachine {
     func stop(_ mode: StopMode) async throws {
         try await record.call("machine.stop") { [self] in
-            let now = try await presentState("machine.stop")
+            let now = try await answer("machine.stop").state(record.folder)
             if now == .defined || now == .stopped {
                 record.publish(now)
                 return
@@ -36,8 +36,8 @@ extension VBoxManageMachine {
 
     /// Cuts the power and waits until the machine's process is gone and its lock free; does nothing when it is off.
     func forceStop(_ operation: String) async throws {
-        let now = try await info(operation)
-        let process = record.process?.isAlive == true ? record.process : HeadlessProcess.find(record.uuid)
+        let now = try await answer(operation)
+        let process = process
         if ["running", "paused", "gurumeditation"].contains(now.stateWord) || process != nil {
             try await cutPower(operation, process)
         }
@@ -48,8 +48,25 @@ extension VBoxManageMachine {
         record.publish(state == .crashed ? .stopped : state)
     }
 
-    private func cutPower(_ operation: String, _ process: ProcessIdentity?) async throws {
+    /// The process that runs the machine now.
+    private var process: ProcessIdentity? {
+        if let known = record.process, known.isAlive { return known }
+        return HeadlessProcess.find(record.uuid)
+    }
+
+    /// What VirtualBox says of a machine that is about to end: a process that keeps it from answering is killed.
+    private func answer(_ operation: String) async throws -> MachineInfo {
         if let process, ProcessIdentity.isStopped(process.pid) { process.signal(SIGKILL) }
+        do {
+            return try await info(operation)
+        } catch let error as BackendError where error.code == .timeout {
+            guard let process else { throw error }
+            process.signal(SIGKILL)
+            return try await info(operation)
+        }
+    }
+
+    private func cutPower(_ operation: String, _ process: ProcessIdentity?) async throws {
         do {
             try await tool(operation, ["controlvm", record.uuid, "poweroff"], within: .seconds(10))
         } catch let error as BackendError {

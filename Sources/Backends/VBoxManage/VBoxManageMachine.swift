@@ -29,6 +29,10 @@ final class VBoxManageMachine: Machine {
     func state() async throws -> MachineState {
         if record.isGone { return .gone }
         do {
+            // VirtualBox asks the machine's process, and waits for ever for one that somebody stopped.
+            if let process = record.process, process.isAlive, ProcessIdentity.isStopped(process.pid) {
+                return record.last
+            }
             // Out of turn: whoever wants to know must not wait behind a call that takes long.
             return try await info("machine.state").state(record.folder)
         } catch let error as BackendError where error.code == .notFound {
@@ -80,7 +84,8 @@ final class VBoxManageMachine: Machine {
     func info(_ operation: String) async throws -> MachineInfo {
         do {
             return MachineInfo(
-                try await tool.whenUnlocked(operation, ["showvminfo", record.uuid, "--machinereadable"]))
+                try await tool.whenUnlocked(
+                    operation, ["showvminfo", record.uuid, "--machinereadable"], within: .seconds(10)))
         } catch let error as BackendError where error.code == .notFound {
             throw record.notFound(operation)
         }
