@@ -138,7 +138,14 @@ struct VirtualBoxTests {
             }
             try await machine.start()
             try #require(HeadlessProcess.find(bench.uuid(machine))).signal(SIGSTOP)
-            try await machine.destroy()
+            // Who comes anew finds it as well, and takes it away.
+            let other = VBoxManageHypervisor(bench.backend.options)
+            let found = try #require(try await other.machine(machine.id))
+            #expect(try await found.state() == .running)
+            #expect(try await other.machines(ownedBy: OwnerTag(machine.id.rawValue)).map(\.state) == [.running])
+            try await found.destroy()
+            await other.close()
+            #expect(try await machine.state() == .gone)
             #expect(HeadlessProcess.find(bench.uuid(machine)) == nil)
         }
     }

@@ -7,6 +7,7 @@ import Host
 /// ```
 /// ROOT/NAME/NAME.vbox          VirtualBox's settings; Snapshots/ and Logs/ are its own as well
 ///           anyvisor.images    made first: says that the folder is ours, and which images the machine has
+///           anyvisor.console   where the console goes, for when VirtualBox cannot be asked
 ///           anyvisor.started   the machine was started once: VirtualBox does not tell
 ///           anyvisor.settled   its last crash was answered by a stop
 ///           console.log        the serial console, unless the machine's maker wants it elsewhere
@@ -18,6 +19,7 @@ struct MachineFolder: Sendable, Hashable {
     let path: HostPath
 
     private var images: HostPath { path.appending("anyvisor.images") }
+    private var consoleNote: HostPath { path.appending("anyvisor.console") }
     private var startedMark: HostPath { path.appending("anyvisor.started") }
     private var settledMark: HostPath { path.appending("anyvisor.settled") }
     private var pastConsole: HostPath { path.appending("console.past") }
@@ -36,7 +38,7 @@ struct MachineFolder: Sendable, Hashable {
     /// Makes the folder; one that a killed process left behind goes first.
     ///
     /// - Throws: `alreadyExists` when something else is in its place, what the host says.
-    func make(images files: [HostPath]) throws {
+    func make(images files: [HostPath], console: HostPath? = nil) throws {
         if HostFiles.exists(path) {
             guard isOurs || HostFiles.names(in: path).isEmpty else {
                 throw BackendError(.alreadyExists, "machine.create", "\(path) is in the way; remove it", blame: .host)
@@ -45,6 +47,15 @@ struct MachineFolder: Sendable, Hashable {
         }
         try HostFiles.makeDirectories(path, mode: 0o700)
         try HostFiles.write(Array(files.map(\.string).joined(separator: "\0").utf8), to: images)
+        if let console { try HostFiles.write(Array(console.string.utf8), to: consoleNote) }
+    }
+
+    /// What can be said of a machine whose process keeps VirtualBox from answering.
+    var remembered: MachineInfo {
+        let console = (try? HostFiles.readText(consoleNote)) ?? self.console.string
+        return MachineInfo([
+            "CfgFile": path.appending("\(path.name).vbox").string, "uartmode1": "file,\(console)", "VMState": "running",
+        ])
     }
 
     /// The images of the machine's disks.

@@ -26,6 +26,11 @@ struct MachineInfo: Sendable, Hashable {
         self.keys = keys
     }
 
+    init(_ values: [String: String]) {
+        self.values = values
+        keys = values.keys.sorted()
+    }
+
     /// A value by its name.
     subscript(key: String) -> String? { values[key] }
 

@@ -30,7 +30,7 @@ struct MachineLayout: Sendable {
             let text = try RawDisk(disk.image.path).descriptor(uuid: randomUUID())
             descriptors.append((folder.descriptor(number), text))
         }
-        try folder.make(images: spec.disks.map(\.image.path))
+        try folder.make(images: spec.disks.map(\.image.path), console: console)
         for (path, text) in descriptors { try HostFiles.write(Array(text.utf8), to: path) }
         _ = try ConsoleFile.begin(console)
     }

@@ -100,7 +100,7 @@ struct VBoxManageFailure: Sendable, Hashable {
         Hint(texts: ["VERR_ACCESS_DENIED", "VERR_WRITE_PROTECT"], code: .permissionDenied, blame: .host),
         Hint(texts: ["VERR_FILE_NOT_FOUND", "VERR_PATH_NOT_FOUND"], code: .notFound, blame: .host),
         Hint(texts: ["VERR_ALREADY_EXISTS", "already exists"], code: .alreadyExists, blame: .caller),
-        Hint(texts: ["Could not open the medium"], code: .corrupt, blame: .disk),
+        Hint(texts: ["Could not open the medium", "Could not get the storage format"], code: .corrupt, blame: .disk),
         Hint(texts: ["more than one child"], code: .unsupported, remedy: "delete its children first"),
     ]
 }

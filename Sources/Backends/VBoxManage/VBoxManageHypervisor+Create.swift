@@ -26,7 +26,7 @@ extension VBoxManageHypervisor {
     }
 
     /// The folder in which each machine has one of its own.
-    private var root: HostPath {
+    var root: HostPath {
         if let root = options["root"] { return HostFiles.absolute(HostPath(root)).appending("vboxmanage") }
         return (RunScope.current?.work ?? HostEnvironment.state).appending("vboxmanage")
     }

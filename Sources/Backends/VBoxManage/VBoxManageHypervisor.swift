@@ -99,9 +99,15 @@ final class VBoxManageHypervisor: Hypervisor {
 
     /// What VirtualBox says of a machine, nil when it is not there.
     func info(of machine: RegisteredMachine, _ operation: String) async throws -> MachineInfo? {
+        // VirtualBox would ask the machine's process, and wait for ever for one that somebody stopped.
+        if let process = HeadlessProcess.find(machine.uuid), ProcessIdentity.isStopped(process.pid) {
+            let folder = MachineFolder(path: root.appending(machine.id.rawValue))
+            if folder.isOurs { return folder.remembered }
+        }
         do {
             return MachineInfo(
-                try await tool.whenUnlocked(operation, ["showvminfo", machine.uuid, "--machinereadable"]))
+                try await tool.whenUnlocked(
+                    operation, ["showvminfo", machine.uuid, "--machinereadable"], within: .seconds(10)))
         } catch let error as BackendError where error.code == .notFound {
             return nil
         }
@@ -112,6 +118,7 @@ final class VBoxManageHypervisor: Hypervisor {
         if let known = state.withLock({ $0.records[machine.uuid] }) { return handle(known) }
         guard let info = try await info(of: machine, operation) else { return nil }
         let fresh = MachineRecord(machine, info) { [weak self] in await self?.watch($0) }
+        if fresh.last == .running || fresh.last == .paused { fresh.process = HeadlessProcess.find(machine.uuid) }
         return handle(
             state.withLock { state in
                 let record = state.records[machine.uuid] ?? fresh
