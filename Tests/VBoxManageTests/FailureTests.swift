@@ -115,6 +115,13 @@ struct FailureTests {
             VBoxManage: error: Details: code NS_ERROR_FAILURE (0x80004005), component MachineWrap, interface IMachine
             """)
         #expect(known.code == .unavailable && known.message.contains("modprobe vboxdrv"))
+        let service = error(
+            """
+            VBoxManage: error: Failed to create the VirtualBox object!
+            VBoxManage: error: Code NS_ERROR_FACTORY_NOT_REGISTERED (0x80040154) - Class not registered (extended info not available)
+            VBoxManage: error: Most likely, the VirtualBox COM server is not running or failed to start.
+            """)
+        #expect(service.code == .unavailable && service.retry == .backoff)
     }
 
     @Test("a failure without a word says how it ended")

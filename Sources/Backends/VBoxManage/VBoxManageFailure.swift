@@ -87,6 +87,9 @@ struct VBoxManageFailure: Sendable, Hashable {
                 "is already locked by a session", "while it is locked", "is locked for", "already has a lock request",
             ],
             code: .inUse, retry: .backoff),
+        Hint(
+            texts: ["Failed to create the VirtualBox object"], code: .unavailable, blame: .host, retry: .backoff,
+            remedy: "VirtualBox's service, VBoxSVC, has died or does not start; try again"),
         Hint(texts: ["is not currently running"], code: .invalidState, blame: .caller),
         Hint(
             texts: ["because a hard disk"], code: .inUse, blame: .disk,
