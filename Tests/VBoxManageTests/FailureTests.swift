@@ -58,6 +58,12 @@ struct FailureTests {
             VBoxManage: error: Details: code E_ACCESSDENIED (0x80070005), component SessionMachine, interface IMachine, callee nsISupports
             """)
         #expect(ending.code == .inUse && ending.retry == .backoff)
+        let between = error(
+            """
+            VBoxManage: error: Failed to get a console object from the direct session (VBOX_E_INVALID_OBJECT_STATE)
+            VBoxManage: error: Details: code VBOX_E_VM_ERROR (0x80bb0003), component MachineWrap, interface IMachine
+            """)
+        #expect(between.code == .inUse && between.retry == .backoff)
         let twice = error(
             """
             VBoxManage: error: Already paused

@@ -83,7 +83,7 @@ struct VBoxManageFailure: Sendable, Hashable {
         Hint(
             texts: [
                 // A question about a machine or medium that ends in that moment.
-                "The object is not ready", "The session is not locked",
+                "The object is not ready", "The session is not locked", "object from the direct session",
                 "is already locked by a session", "while it is locked", "is locked for", "already has a lock request",
             ],
             code: .inUse, retry: .backoff),
