@@ -82,16 +82,20 @@ public struct HypervisorInfo: Sendable, Codable, Hashable {
     public var features: Set<Feature>
     /// The disk formats a machine can have.
     public var diskFormats: [ImageFormat]
+    /// Those of them that can hold a snapshot; nil is all.
+    public var snapshotFormats: [ImageFormat]?
     /// The most virtual processors a machine can have.
     public var maximumCPUs: Int
     /// Describes a backend.
     public init(
-        name: String, version: String, features: Set<Feature>, diskFormats: [ImageFormat], maximumCPUs: Int
+        name: String, version: String, features: Set<Feature>, diskFormats: [ImageFormat],
+        snapshotFormats: [ImageFormat]? = nil, maximumCPUs: Int
     ) {
         self.name = name
         self.version = version
         self.features = features
         self.diskFormats = diskFormats
+        self.snapshotFormats = snapshotFormats
         self.maximumCPUs = maximumCPUs
     }
 }

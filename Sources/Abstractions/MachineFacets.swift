@@ -10,13 +10,16 @@ public protocol ConsoleFacet: Sendable {
 public protocol SnapshotFacet: Sendable {
     /// Takes a snapshot; legal in every state but `gone`. With memory only in `running` and `paused`.
     ///
-    /// - Throws: `alreadyExists`, `invalidState`, `unsupported` for a scope the backend does not have.
+    /// - Throws: `alreadyExists`, `invalidState`, `unsupported` for a scope the backend does not have or a disk whose format holds no
+    ///   snapshot, `inUse` when another machine has one of the disks.
     func create(_ name: SnapshotID, scope: SnapshotScope) async throws
     /// All snapshots, parents before their children.
     func list() async throws -> [SnapshotSummary]
-    /// Takes the machine back. Without memory the machine must not run, and is `stopped` (or `defined`) afterwards.
+    /// Takes the machine back, and looks whether its disks are what the snapshot holds.
     ///
-    /// - Throws: `notFound`, `invalidState`.
+    /// Without memory the machine must not run, and is `stopped` (or `defined`) afterwards. With memory it may be in any state, and is
+    /// as it was when the snapshot was taken: `running` or `paused`.
+    /// - Throws: `notFound`, also when somebody else removed it; `invalidState`; `corrupt` when a disk is something else.
     func restore(_ name: SnapshotID) async throws
     /// Removes one; its children move to its parent.
     ///

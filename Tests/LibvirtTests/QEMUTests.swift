@@ -10,7 +10,7 @@ import Testing
 #endif
 
 /// Why no machine can be run here; nil when one can.
-private let obstacle: String? = {
+let obstacle: String? = {
     if HostEnvironment.program("qemu-system-x86_64") == nil { return "qemu-system-x86 is not installed" }
     if geteuid() == 0 && getpwnam("libvirt-qemu") == nil { return "the user libvirt-qemu does not exist" }
     return nil

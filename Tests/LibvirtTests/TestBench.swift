@@ -27,7 +27,8 @@ struct TestBench {
     }
 
     private func clear() async {
-        for summary in (try? await backend.machines(ownedBy: "anyvisor-lvtest")) ?? [] {
+        // Another suite has machines in this process too.
+        for summary in (try? await backend.machines(ownedBy: OwnerTag(name.rawValue))) ?? [] {
             try? await backend.machine(summary.id)?.destroy()
         }
         await backend.close()

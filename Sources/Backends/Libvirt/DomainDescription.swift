@@ -6,9 +6,24 @@ struct DomainDescription {
 
     init(_ text: String) { self.text = text }
 
-    /// The host files of its disks, in order.
-    var diskFiles: [HostPath] {
-        elements("disk").compactMap { attribute("file", of: "source", in: $0) }.map { HostPath($0) }
+    /// A disk that is a host file.
+    struct Disk {
+        var file: HostPath
+        var format: ImageFormat
+        /// Whether a snapshot of the machine holds it.
+        var takesPart: Bool
+    }
+
+    /// Its disks that are host files, in order.
+    var disks: [Disk] {
+        elements("disk").compactMap { body in
+            guard let file = attribute("file", of: "source", in: body) else { return nil }
+            let head = body.prefix { $0 != ">" }
+            let isLeftOut = head.range(of: "snapshot='no'") != nil || body.range(of: "<readonly") != nil
+            return Disk(
+                file: HostPath(file), format: ImageFormat(attribute("type", of: "driver", in: body) ?? "raw"),
+                takesPart: !isLeftOut)
+        }
     }
 
     /// The host file that receives the serial console.

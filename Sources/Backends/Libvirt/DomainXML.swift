@@ -62,6 +62,9 @@ struct DomainXML {
         guard dialect.features.contains(.executesGuests) else { return devices }
         devices.append(XMLElement("controller", [("type", "usb"), ("model", "none")]))
         devices.append(XMLElement("memballoon", [("model", "none")]))
+        if dialect.features.contains(.screenshot) {
+            devices.append(XMLElement("video", [], [XMLElement("model", [("type", "vga")])]))
+        }
         if let console {
             devices.append(
                 XMLElement(
@@ -91,7 +94,9 @@ struct DomainXML {
         for disk in spec.disks {
             // QEMU's IDE disks cannot be read-only.
             let target = try place(disk.readOnly ? .virtio : bus)
-            var element = XMLElement("disk", [("type", "file"), ("device", "disk")])
+            var kind = [("type", "file"), ("device", "disk")]
+            if disk.role == .io { kind.append(("snapshot", "no")) }
+            var element = XMLElement("disk", kind)
             element.append(driver(disk.image.format.rawValue))
             element.append(XMLElement("source", [("file", disk.image.path.string)]))
             element.append(target)

@@ -23,6 +23,7 @@ final class EmbeddedRoot: Sendable {
     /// Whether the folder is nobody's but this process's, and goes with its last connection.
     private let isPrivate: Bool
     private let users = Mutex(0)
+    private let isOpening = Mutex(())
 
     /// libvirt takes one root for each process, until the process ends, so this process has one too.
     private static let current = Mutex<EmbeddedRoot?>(nil)
@@ -64,6 +65,9 @@ final class EmbeddedRoot: Sendable {
             if left == 0 && isPrivate && isIdle { try? HostFiles.removeTree(path) }
         }
     }
+
+    /// Runs `body`, which opens the driver: two at once find it half made (libvirt 9.0 then crashes).
+    func opening<Value>(_ body: () throws -> Value) rethrows -> Value { try isOpening.withLock { _ in try body() } }
 
     /// Where consoles go that no file was named for.
     var consoles: HostPath { path.appending("consoles") }

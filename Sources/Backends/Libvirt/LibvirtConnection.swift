@@ -4,6 +4,10 @@ import Clibvirt
 import Host
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// One open connection to libvirt.
 ///
 /// libvirt's handles may be used on any thread; each call here runs on one worker thread, so that its error is read where it
@@ -94,7 +98,7 @@ final class LibvirtConnection: @unchecked Sendable {
             do {
                 OrphanReaper.start()
                 let uri = "qemu:///embed?root=\(root.path)"
-                let pointer = try OrphanReaper.watching { try OneCPU.running { try connect(uri) } }
+                let pointer = try root.opening { try OrphanReaper.watching { try OneCPU.running { try connect(uri) } } }
                 return try LibvirtConnection(pointer: pointer, worker: worker, root: root, uri: uri)
             } catch {
                 root.leave(isIdle: true)
@@ -137,6 +141,31 @@ final class LibvirtConnection: @unchecked Sendable {
             }
             defer { virDomainFree(domain) }
             return try body(domain)
+        }
+    }
+
+    /// Runs `body` for each domain there is, on the current thread, and gives what it finds.
+    ///
+    /// - Throws: what libvirt says, and what `body` throws.
+    func withAllDomains<Value>(_ operation: String, _ body: (OpaquePointer) throws -> Value?) throws -> [Value] {
+        try withPointer(operation) { pointer in
+            var list: UnsafeMutablePointer<OpaquePointer?>?
+            let count = virConnectListAllDomains(pointer, &list, 0)
+            guard count >= 0 else { throw libvirtError(operation, "cannot list machines") }
+            let domains = (0..<Int(count)).compactMap { list?[$0] }
+            free(list)
+            defer { domains.forEach { virDomainFree($0) } }
+            return try domains.compactMap(body)
+        }
+    }
+
+    /// The machines there are, with what their stored XML says.
+    func descriptions(_ operation: String) throws -> [(name: String, uuid: String, description: DomainDescription)] {
+        try withAllDomains(operation) { domain in
+            // One that goes away meanwhile has no disks any more.
+            guard let name = virDomainGetName(domain), let uuid = try? uuid(of: domain) else { return nil }
+            guard let known = try? description(of: domain, operation) else { return nil }
+            return (String(cString: name), uuid, known)
         }
     }
 

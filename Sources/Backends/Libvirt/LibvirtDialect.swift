@@ -22,6 +22,8 @@ struct LibvirtDialect: Sendable {
     var features: Set<Feature>
     /// The disk formats machines take.
     var formats: [ImageFormat]
+    /// Those that can hold a snapshot.
+    var snapshotFormats: [ImageFormat] = []
     /// What a domain's disks are attached to, by what it boots from.
     var bus: @Sendable (MachineSpec.BootSource) -> DiskBus
     /// How long a small kernel may take to boot and end before `check` calls it stuck.

@@ -96,14 +96,15 @@ final class LibvirtHypervisor: Hypervisor {
                 let most = virConnectGetMaxVcpus(pointer, dialect.domainType)
                 return HypervisorInfo(
                     name: dialect.name, version: "\(hypervisor)libvirt \(LibvirtRuntime.version)",
-                    features: features(connection), diskFormats: dialect.formats, maximumCPUs: max(1, Int(most)))
+                    features: features(connection), diskFormats: dialect.formats,
+                    snapshotFormats: dialect.snapshotFormats, maximumCPUs: max(1, Int(most)))
             }
         }
     }
 
-    /// What machines of this connection can do: a console on another host cannot be read from here.
+    /// What machines of this connection can do: consoles and disks of another host cannot be reached from here.
     func features(_ connection: LibvirtConnection) -> Set<Feature> {
-        connection.isLocal ? dialect.features : dialect.features.subtracting([.console])
+        connection.isLocal ? dialect.features : dialect.features.subtracting([.console, .snapshots])
     }
 
     func machine(_ id: MachineID) async throws -> (any Machine)? {
@@ -126,16 +127,7 @@ final class LibvirtHypervisor: Hypervisor {
     func machines(ownedBy owner: OwnerTag) async throws -> [MachineSummary] {
         let connection = try await connection()
         let found = try await connection.worker.call("hypervisor.machines") {
-            try connection.withPointer("hypervisor.machines") { pointer in
-                var list: UnsafeMutablePointer<OpaquePointer?>?
-                let count = virConnectListAllDomains(pointer, &list, 0)
-                guard count >= 0 else { throw libvirtError("hypervisor.machines", "cannot list machines") }
-                defer { free(list) }
-                return (0..<Int(count)).compactMap { list?[$0] }.compactMap { domain -> MachineSummary? in
-                    defer { virDomainFree(domain) }
-                    return summary(of: domain, owner, connection)
-                }
-            }
+            try connection.withAllDomains("hypervisor.machines") { summary(of: $0, owner, connection) }
         }
         return found.sorted { $0.id.rawValue < $1.id.rawValue }
     }

@@ -21,10 +21,10 @@ final class LibvirtMachine: Machine {
     var console: (any ConsoleFacet)? {
         features.contains(.console) ? LibvirtConsole(machine: self, file: consoleFile) : nil
     }
-    var snapshots: (any SnapshotFacet)? { nil }
+    var snapshots: (any SnapshotFacet)? { features.contains(.snapshots) ? LibvirtSnapshots(machine: self) : nil }
     var pause: (any PauseFacet)? { features.contains(.pause) ? LibvirtPause(machine: self) : nil }
     var disks: (any DiskHotplugFacet)? { nil }
-    var screenshot: (any ScreenshotFacet)? { nil }
+    var screenshot: (any ScreenshotFacet)? { features.contains(.screenshot) ? LibvirtScreenshot(machine: self) : nil }
     var statistics: (any StatisticsFacet)? { features.contains(.statistics) ? LibvirtStatistics(machine: self) : nil }
 
     func events() -> AsyncStream<MachineEvent> { record.events() }
@@ -49,16 +49,38 @@ final class LibvirtMachine: Machine {
                 guard now == .defined || now == .stopped else {
                     throw wrongState("machine.start", now, "only a defined or stopped machine starts")
                 }
-                if connection.isLocal {
-                    try MachineSpec.refuseOpenRedoLogs(try description(of: domain, "machine.start").diskFiles)
-                }
-                if connection.isLocal, let scope = RunScope.current {
-                    try scope.journal.append(.process(id.rawValue))
-                }
-                guard OrphanReaper.watching({ virDomainCreate(domain) }) == 0 else { throw startFailure() }
-                record.started(connection.isLocal ? Emulator.find(id, root: connection.root) : nil)
+                // A driver that runs nothing knows no guest that ends at once.
+                guard features.contains(.executesGuests) else { return try launch(domain, "machine.start") }
+                record.willResume()
+                try launch(domain, "machine.start", flags: VIR_DOMAIN_START_PAUSED)
+                try resumeAtOnce(domain)
             }
         }
+    }
+
+    /// Starts a domain that does not run; on the machine's thread.
+    ///
+    /// - Throws: `inUse` for a disk with an unfinished write, why libvirt did not start it.
+    func launch(_ domain: OpaquePointer, _ operation: String, flags: virDomainCreateFlags = VIR_DOMAIN_NONE) throws {
+        if connection.isLocal {
+            try MachineSpec.refuseOpenRedoLogs(try description(of: domain, operation).disks.map(\.file))
+            if let scope = RunScope.current { try scope.journal.append(.process(id.rawValue)) }
+        }
+        let status = OrphanReaper.watching { virDomainCreateWithFlags(domain, flags.rawValue) }
+        guard status == 0 else { throw startFailure(operation) }
+        record.started(connection.isLocal ? Emulator.find(id, root: connection.root) : nil)
+    }
+
+    /// Lets a domain go that was started paused: one that starts running, and ends before libvirt is done with the start, is taken
+    /// for a start that failed.
+    private func resumeAtOnce(_ domain: OpaquePointer) throws {
+        guard virDomainResume(domain) != 0 else { return }
+        let failure = startFailure("machine.start")
+        // It ran, and has ended by itself.
+        if virDomainIsActive(domain) == 0 { return }
+        record.willStop()
+        virDomainDestroy(domain)
+        throw failure
     }
 
     func stop(_ mode: StopMode) async throws {
@@ -76,7 +98,12 @@ final class LibvirtMachine: Machine {
         do {
             try await forceStop("machine.destroy")
             try await record.call("machine.destroy") { [self] in
-                try connection.withDomain("machine.destroy", record) { try undefine($0) }
+                try connection.withDomain("machine.destroy", record) { domain in
+                    if features.contains(.snapshots) {
+                        SnapshotWork(machine: self, domain: domain, operation: "machine.destroy").deleteAll()
+                    }
+                    try undefine(domain)
+                }
             }
         } catch let error as BackendError where error.code == .notFound {
             record.end(.gone)
@@ -102,8 +129,8 @@ final class LibvirtMachine: Machine {
     }
 
     /// Why a start failed, with what QEMU printed.
-    private func startFailure() -> BackendError {
-        var failure = libvirtError("machine.start", "cannot start machine '\(id)'")
+    private func startFailure(_ operation: String) -> BackendError {
+        var failure = libvirtError(operation, "cannot start machine '\(id)'")
         if let log = connection.root?.log(of: id), let text = try? HostFiles.readText(log) {
             // The lines of the command end with a backslash.
             let said = text.split(separator: "\n").filter { $0.last != "\\" }

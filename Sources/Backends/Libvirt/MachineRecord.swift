@@ -17,6 +17,7 @@ final class MachineRecord: Sendable {
         var isRunning = false
         var lastPublished: MachineState?
         var isUndefined = false
+        var isAboutToResume = false
         var isGone = false
         var emulator: ProcessIdentity?
         var listeners: [Int: AsyncStream<MachineEvent>.Continuation] = [:]
@@ -71,6 +72,9 @@ final class MachineRecord: Sendable {
             state.emulator = emulator
         }
     }
+
+    /// The pause of the next start is nobody's business.
+    func willResume() { state.withLock { $0.isAboutToResume = true } }
 
     /// From here on the end of its QEMU is a stop, not a crash.
     func willStop() { state.withLock { $0.isStopping = true } }
@@ -133,7 +137,12 @@ extension MachineRecord {
     func lifecycle(event: UInt32, detail: UInt32) -> Bool {
         switch virDomainEventType(rawValue: event) {
         case VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_RESUMED: publish(.running, isRunning: true)
-        case VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_PMSUSPENDED: publish(.paused, isRunning: true)
+        case VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_PMSUSPENDED:
+            let isOfStart = state.withLock { state in
+                defer { state.isAboutToResume = false }
+                return state.isAboutToResume
+            }
+            if !isOfStart { publish(.paused, isRunning: true) }
         case VIR_DOMAIN_EVENT_CRASHED: publish(.crashed, isRunning: true)
         case VIR_DOMAIN_EVENT_STOPPED:
             let crash = [VIR_DOMAIN_EVENT_STOPPED_CRASHED.rawValue, VIR_DOMAIN_EVENT_STOPPED_FAILED.rawValue]

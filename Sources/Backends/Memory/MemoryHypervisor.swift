@@ -125,6 +125,13 @@ public final class MemoryHypervisor: Hypervisor {
         for machine in machines { await machine.abandon() }
     }
 
+    /// Another machine that was made with one of these disks.
+    func machine(sharing disks: [HostPath], with id: MachineID) -> MachineID? {
+        state.withLock { state in
+            state.machines.values.first { $0.id != id && $0.spec.disks.contains { disks.contains($0.image.path) } }?.id
+        }
+    }
+
     /// Forgets a machine.
     func remove(_ machine: MemoryMachine) {
         state.withLock { state in

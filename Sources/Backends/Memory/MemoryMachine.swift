@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import Host
 
 /// A machine of the reference fake.
@@ -8,14 +9,14 @@ actor MemoryMachine: Machine {
     nonisolated private let hub = EventHub()
     let spec: MachineSpec
     let consoleFile: MemoryConsole
-    private unowned let owner: MemoryHypervisor
+    unowned let owner: MemoryHypervisor
     private let program: HostPath?
     private(set) var now = MachineState.defined
     private(set) var guest: MemoryGuest?
     private var isStopping = false
     private var claims: [ImageClaim] = []
     var attached: [DiskAttachment]
-    var snapshotTree = SnapshotTree()
+    var snapshotTree = SnapshotTree<MemorySnapshot>()
 
     /// - Throws: what the host says about the console's file.
     init(_ spec: MachineSpec, _ owner: MemoryHypervisor, _ program: HostPath?, _ fault: MemoryFault?) throws {

@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import Host
 
 /// The snapshots of a `MemoryMachine`: copies of its system disks, which must be small.
@@ -11,11 +12,20 @@ struct MemorySnapshots: SnapshotFacet {
     func delete(_ name: SnapshotID) async throws { try await machine.deleteSnapshot(name) }
 }
 
+/// What is kept of one snapshot.
+struct MemorySnapshot: Sendable {
+    /// The state to go back to.
+    var state: MachineState
+    /// The bytes of the writable system disks.
+    var disks: [HostPath: [UInt8]]
+}
+
 extension MemoryMachine {
     private var systemDisks: [HostPath] { attached.filter { $0.role == .system && !$0.readOnly }.map(\.image.path) }
 
     fileprivate func takeSnapshot(_ name: SnapshotID, _ scope: SnapshotScope) throws {
         try checkThere("snapshots.create")
+        try name.refuseUnusable("snapshots.create")
         guard snapshotTree.find(name) == nil || fault == .snapshotDuplicateAllowed else {
             throw BackendError(
                 .alreadyExists, "snapshots.create", "machine '\(id)' has a snapshot '\(name)' already", blame: .caller)
@@ -30,17 +40,20 @@ extension MemoryMachine {
                     "the memory of a guest program cannot be kept; take the disks only")
             }
         }
+        if let other = owner.machine(sharing: systemDisks, with: id) {
+            throw BackendError(
+                .inUse, "snapshots.create",
+                "a disk of machine '\(id)' is attached to machine '\(other)' too, so no snapshot of it can be taken",
+                blame: .caller)
+        }
         var disks: [HostPath: [UInt8]] = [:]
         for path in systemDisks { disks[path] = try HostFiles.read(path) }
-        snapshotTree.add(name, scope, now, disks)
+        snapshotTree.add(name, scope, MemorySnapshot(state: now, disks: disks))
     }
 
     fileprivate func listSnapshots() throws -> [SnapshotSummary] {
         try checkThere("snapshots.list")
-        return snapshotTree.nodes.map { node in
-            SnapshotSummary(
-                name: node.name, parent: node.parent, scope: node.scope, isCurrent: node.name == snapshotTree.current)
-        }
+        return snapshotTree.summaries
     }
 
     fileprivate func restoreSnapshot(_ name: SnapshotID) throws {
@@ -50,9 +63,10 @@ extension MemoryMachine {
             throw illegal("snapshots.restore", "must be stopped to take its disks back")
         }
         guard guest == nil else { throw illegal("snapshots.restore", "must be stopped to take its disks back") }
-        for (path, bytes) in node.disks { try HostFiles.write(bytes, to: path, durable: true) }
+        for (path, bytes) in node.content.disks { try HostFiles.write(bytes, to: path, durable: true) }
         snapshotTree.goBack(to: name)
-        let wanted: MachineState = node.scope == .diskAndMemory ? node.state : now == .defined ? .defined : .stopped
+        let wanted: MachineState =
+            node.scope == .diskAndMemory ? node.content.state : now == .defined ? .defined : .stopped
         if wanted != now { become(wanted) }
     }
 
@@ -62,7 +76,7 @@ extension MemoryMachine {
         snapshotTree.remove(name, withChildren: fault == .snapshotDeleteDropsChildren)
     }
 
-    private func find(_ name: SnapshotID, _ operation: String) throws -> SnapshotTree.Node {
+    private func find(_ name: SnapshotID, _ operation: String) throws -> SnapshotTree<MemorySnapshot>.Node {
         guard let node = snapshotTree.find(name) else {
             throw BackendError(.notFound, operation, "machine '\(id)' has no snapshot '\(name)'", blame: .caller)
         }

@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 
 /// VirtualBox's own snapshots: a differencing image over each disk that takes part.
 ///
@@ -15,11 +16,12 @@ struct VBoxManageSnapshots: SnapshotFacet {
             guard scope == .disk else {
                 throw BackendError(.unsupported, operation, "vboxmanage keeps no memory in a snapshot; take the disks")
             }
-            try check(name, operation)
+            try name.refuseUnusable(operation)
             guard !info.snapshots.contains(where: { $0.name == name }) else {
                 throw BackendError(
                     .alreadyExists, operation, "machine '\(record.id)' has a snapshot '\(name)'", blame: .caller)
             }
+            try await refuseShared(operation)
             do {
                 try await machine.tool.whenUnlocked(operation, ["snapshot", record.uuid, "take", name.rawValue])
             } catch {
@@ -79,25 +81,33 @@ struct VBoxManageSnapshots: SnapshotFacet {
         return node
     }
 
-    private func check(_ name: SnapshotID, _ operation: String) throws {
-        let scalars = name.rawValue.unicodeScalars
-        guard let first = scalars.first, first != "-", !scalars.contains(where: { $0.value < 0x20 }) else {
-            throw BackendError(
-                .invalidArgument, operation,
-                "snapshot name '\(name)' is empty, begins with a dash or has a control character")
+    /// VirtualBox does not know that two machines have one raw image: what stands for it is each machine's own.
+    private func refuseShared(_ operation: String) async throws {
+        let files = record.folder.imageFiles
+        let root = record.folder.path.parent
+        let others = RegisteredMachine.list(try await machine.tool.whenUnlocked(operation, ["list", "vms"]))
+        for other in others where other.uuid != record.uuid {
+            let theirs = MachineFolder(path: root.appending(other.id.rawValue)).imageFiles
+            guard let file = theirs.first(where: files.contains) else { continue }
+            throw sharing(file, with: other.id, operation)
         }
+    }
+
+    private func sharing(_ disk: HostPath?, with other: MachineID, _ operation: String) -> BackendError {
+        BackendError(
+            .inUse, operation,
+            "\(disk.map { "disk \($0)" } ?? "a disk") of machine '\(record.id)' is attached to machine '\(other)' too, so no snapshot of it can be "
+                + "taken; detach it there", blame: .caller)
     }
 
     /// VirtualBox names the other machine of a disk that two have by its uuid.
     private func namingTheOther(_ error: any Error) async -> any Error {
-        guard var known = error as? BackendError, known.message.contains("is attached to a virtual machine"),
-            let machines = try? await machine.tool("snapshots.create", ["list", "vms"])
+        guard let known = error as? BackendError, known.message.contains("is attached to a virtual machine"),
+            let machines = try? await machine.tool("snapshots.create", ["list", "vms"]),
+            let other = RegisteredMachine.list(machines).first(where: { known.message.contains($0.uuid) })
         else { return error }
-        for other in RegisteredMachine.list(machines) where known.message.contains(other.uuid) {
-            known.message =
-                "a disk of machine '\(record.id)' is attached to machine '\(other.id)' too, so no snapshot of it "
-                + "can be taken; detach it there"
-        }
-        return known
+        var clear = sharing(nil, with: other.id, "snapshots.create")
+        clear.native = known.native
+        return clear
     }
 }

@@ -25,8 +25,13 @@ struct MachineFixture: Sendable {
     var format: ImageFormat { info.diskFormats.contains(.raw) ? .raw : info.diskFormats.first ?? .raw }
 
     /// A system disk: `mini`, or an empty one.
-    func systemDisk(at path: HostPath) async throws -> DiskAttachment {
-        try await convert(mini.map { try HostFiles.read($0) } ?? [UInt8](repeating: 0, count: 1 << 20), to: path)
+    ///
+    /// - Parameter snapshots: in a format that can hold a snapshot.
+    func systemDisk(at path: HostPath, snapshots: Bool = false) async throws -> DiskAttachment {
+        let able = info.snapshotFormats ?? info.diskFormats
+        let format = snapshots && !able.contains(format) ? able.first ?? format : format
+        let bytes = try mini.map { try HostFiles.read($0) } ?? [UInt8](repeating: 0, count: 1 << 20)
+        try await convert(bytes, to: path, format)
         return DiskAttachment(DiskImage(path: path, format: format), role: .system)
     }
 
@@ -34,11 +39,11 @@ struct MachineFixture: Sendable {
     func ioDisk(_ text: String, at path: HostPath) async throws -> DiskAttachment {
         var bytes = [UInt8](repeating: 0, count: 1 << 20)
         bytes.replaceSubrange(0..<text.utf8.count, with: text.utf8)
-        try await convert(bytes, to: path)
+        try await convert(bytes, to: path, format)
         return DiskAttachment(DiskImage(path: path, format: format), role: .io)
     }
 
-    private func convert(_ bytes: [UInt8], to path: HostPath) async throws {
+    private func convert(_ bytes: [UInt8], to path: HostPath, _ format: ImageFormat) async throws {
         guard format != .raw else { return try HostFiles.write(bytes, to: path) }
         let raw = HostPath(path.string + ".raw")
         try HostFiles.write(bytes, to: raw)

@@ -18,8 +18,10 @@ public struct HypervisorContext: Sendable {
     func name(_ suffix: String) -> MachineID { MachineID(owner.rawValue + suffix) }
 
     /// A spec whose guest, where one runs, stays up until it is stopped.
-    func spec(_ suffix: String = "1", io text: String = "HANG", log: Bool = false) async throws -> MachineSpec {
-        let system = try await fixture.systemDisk(at: folder.appending("\(suffix)-system"))
+    func spec(
+        _ suffix: String = "1", io text: String = "HANG", log: Bool = false, snapshots: Bool = false
+    ) async throws -> MachineSpec {
+        let system = try await fixture.systemDisk(at: folder.appending("\(suffix)-system"), snapshots: snapshots)
         let io = try await fixture.ioDisk(text, at: folder.appending("\(suffix)-io"))
         return MachineSpec(
             id: name(suffix), memory: .mib(32), disks: [system, io],
@@ -29,6 +31,11 @@ public struct HypervisorContext: Sendable {
     /// A defined machine.
     func machine(_ suffix: String = "1", io text: String = "HANG") async throws -> any Machine {
         try await backend.create(try await spec(suffix, io: text))
+    }
+
+    /// A defined machine whose disk can hold snapshots.
+    func snapshotMachine() async throws -> any Machine {
+        try await backend.create(try await spec(snapshots: true))
     }
 
     /// A running machine.
