@@ -16,7 +16,7 @@ struct Anyvisor: AsyncParsableCommand {
         subcommands: [
             RunCommand.self, ValidateCommand.self, ReapCommand.self, DoctorCommand.self, BackendsCommand.self,
             DiskCommand.self, MountCommand.self, UnmountCommand.self,
-            VMCommand.self, ImageCommand.self, PluginCommand.self, ConformanceCommand.self,
+            VMCommand.self, SnapshotCommand.self, ImageCommand.self, PluginCommand.self, ConformanceCommand.self,
         ])
 
     static func main() async {

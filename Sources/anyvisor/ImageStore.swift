@@ -60,7 +60,7 @@ struct ImageStore: Sendable {
         if let image = try await find(name) { return image }
         let folder = try await folder(name)
         try HostFiles.makeDirectories(cache)
-        let lock = try await waitForLock(cache.appending(".\(name).lock"), within: .seconds(900))
+        let lock = try await FileLock.waiting(for: cache.appending(".\(name).lock"), within: .seconds(900))
         defer { withExtendedLifetime(lock) {} }
         if let image = try await find(name) { return image }
         talk("image: building \(name)")

@@ -12,7 +12,7 @@ import Testing
     @Test func `each block is one of the kinds that are run here, and the README has a program`() {
         for block in DocumentedCode.all {
             #expect(
-                [block.isManifest, block.isPlugin, block.isProgram].count { $0 } == 1,
+                [block.isManifest, block.isPlugin, block.isMachine, block.isProgram].count { $0 } == 1,
                 "\(block.testDescription): nobody runs it")
         }
         #expect(DocumentedCode.all.contains { $0.file == "README.md" && $0.isProgram })
@@ -31,6 +31,28 @@ import Testing
             #expect(try await bench.anyvisor("disk", "cat", "machine.vdi", "/root/report.txt") == "all is well")
             let names = Set(HostFiles.names(in: bench.folder))
             #expect(names == ["etc", "hostname", "machine.vdi", "program", "report.txt", "state"])
+        }
+    }
+
+    @Test(arguments: DocumentedCode.all.filter(\.isMachine))
+    func `a machine is made, runs, goes back to its snapshot and stops, and says nothing`(
+        _ block: DocumentedCode
+    ) async throws {
+        try await KitBench.with { bench in
+            // A boot sector that waits for ever: sti; hlt; jmp -3
+            var sector = [UInt8](repeating: 0, count: 1 << 20)
+            sector.replaceSubrange(0..<4, with: [0xfb, 0xf4, 0xeb, 0xfd])
+            sector.replaceSubrange(510..<512, with: [0x55, 0xaa])
+            try HostFiles.write(sector, to: bench.folder.appending("box.raw"))
+            let converted = try await bench.run("qemu-img", ["convert", "-O", "qcow2", "box.raw", "box.qcow2"])
+            try #require(converted.exit == .exited(0), "\(converted.errors)")
+            let program = try await block.compiled(in: bench)
+            let outcome = try await bench.run(program.string, [])
+            #expect(outcome.exit == .exited(0), "\(outcome.errors)")
+            #expect(outcome.text.isEmpty && outcome.errors.isEmpty, "\(outcome.errors)")
+            #expect(try await bench.anyvisor("vm", "state", "box") == "stopped\n")
+            #expect(try await bench.anyvisor("snapshot", "list", "box").contains("clean *"))
+            try await bench.anyvisor("vm", "destroy", "box")
         }
     }
 

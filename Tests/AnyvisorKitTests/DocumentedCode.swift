@@ -12,7 +12,8 @@ struct DocumentedCode: Sendable, CustomTestStringConvertible {
     /// What kind of program it is.
     var isManifest: Bool { text.hasPrefix("// swift-tools-version:") }
     var isPlugin: Bool { text.contains("PluginServer.serve") }
-    var isProgram: Bool { text.contains("import AnyvisorKit") }
+    var isMachine: Bool { text.contains("VirtualMachine(") }
+    var isProgram: Bool { text.contains("import AnyvisorKit") && !isMachine }
 
     /// All blocks of the README and of `docs/`.
     static let all: [DocumentedCode] = {

@@ -7,7 +7,7 @@ import Host
     import Glibc
 #endif
 
-/// A picture of the first screen, in the format that QEMU draws: a portable pixmap.
+/// A picture of the first screen, in the format that libvirt has QEMU draw: PNG since libvirt 8.2, before that a portable pixmap.
 struct LibvirtScreenshot: ScreenshotFacet {
     let machine: LibvirtMachine
     /// A guest chooses how large its screen is.

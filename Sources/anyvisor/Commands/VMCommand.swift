@@ -10,52 +10,35 @@ struct VMCommand: AsyncParsableCommand {
         abstract: "Makes, starts, stops and removes machines of your own.",
         discussion: "Example: anyvisor vm create box --image tiny && anyvisor vm start box && anyvisor vm console box",
         subcommands: [
-            VMList.self, VMCreate.self, VMStart.self, VMStop.self, VMState.self, VMConsole.self, VMDestroy.self,
+            VMList.self, VMCreate.self, VMStart.self, VMStop.self, VMState.self, VMConsole.self,
+            VMScreenshot.self, VMDestroy.self,
         ])
 }
 
 /// The options that the `vm` verbs share.
 struct VMOptions: ParsableArguments {
-    @Option(help: "Hypervisor backend; the first of the configured chain when it is left out.")
+    @Option(help: "Hypervisors in the order to try; the configured ones when it is left out.")
     var hypervisor: String?
     @Flag(help: "Print JSON.")
     var json = false
 
-    /// Opens the hypervisor on the folder that all `vm` verbs of a user share, after whoever has it now.
-    func withHypervisor<Value: Sendable>(
-        _ body: @escaping @Sendable (any Hypervisor, MachineStore) async throws -> Value
-    ) async throws -> Value {
-        let names = hypervisor.map { $0.split(separator: ",").map(String.init) }
-        return try await CommandScope.run { _ in
-            let store = try MachineStore()
-            let lock = try await store.lock()
-            let catalogue = try Catalogue.load()
-            let backend = try catalogue.hypervisorNames(names).first ?? ""
-            let access = try await catalogue.hypervisor(backend, options: ["root": store.libvirtRoot.string])
-            do {
-                let value = try await body(access, store)
-                await access.close()
-                withExtendedLifetime(lock) {}
-                return value
-            } catch {
-                await access.close()
-                throw error
-            }
-        }
+    private var access: MachineAccess {
+        MachineAccess(hypervisors: hypervisor.map { $0.split(separator: ",").map(String.init) })
     }
 
-    /// Like `withHypervisor`, for a machine that exists.
-    func withMachine<Value: Sendable>(
-        _ name: String, _ body: @escaping @Sendable (any Machine, MachineStore) async throws -> Value
+    /// See `MachineAccess`, inside a scope of the command.
+    func withAccess<Value: Sendable>(
+        _ body: @escaping @Sendable (MachineAccess) async throws -> Value
     ) async throws -> Value {
-        try await withHypervisor { hypervisor, store in
-            guard let machine = try await hypervisor.machine(store.id(name)) else {
-                throw BackendError(
-                    .notFound, "vm", "there is no machine '\(name)'; `anyvisor vm list` shows those there are",
-                    blame: .caller)
-            }
-            return try await body(machine, store)
-        }
+        let access = access
+        return try await CommandScope.run { _ in try await body(access) }
+    }
+
+    /// A machine that exists.
+    func withMachine<Value: Sendable>(
+        _ name: String, _ body: @escaping @Sendable (any Machine) async throws -> Value
+    ) async throws -> Value {
+        try await withAccess { try await $0.withMachine(name) { machine, _ in try await body(machine) } }
     }
 }
 
@@ -65,8 +48,10 @@ struct VMList: AsyncParsableCommand {
     @OptionGroup var options: VMOptions
 
     func run() async throws {
-        let machines = try await options.withHypervisor { hypervisor, store in
-            try await hypervisor.machines(ownedBy: store.owner).map { [store.name($0.id), $0.state.rawValue] }
+        let machines = try await options.withAccess { access in
+            try await access.withHypervisor { hypervisor, store in
+                try await hypervisor.machines(ownedBy: store.owner).map { [store.name($0.id), $0.state.rawValue] }
+            }
         }
         if options.json { return try Terminal.json(machines.map { ["name": $0[0], "state": $0[1]] }) }
         Terminal.table([["name", "state"]] + machines)
@@ -98,20 +83,12 @@ struct VMCreate: AsyncParsableCommand {
             throw BackendError(.invalidArgument, "vm.create", "say what to boot: --image, --disk-image or --cdrom")
         }
         let command = self
-        try await options.withHypervisor { hypervisor, store in
-            if try await hypervisor.machine(store.id(command.name)) != nil {
-                throw BackendError(
-                    .alreadyExists, "vm.create", "a machine '\(command.name)' exists; `anyvisor vm destroy` removes it")
-            }
-            var spec = MachineSpec(
-                id: store.id(command.name), cpus: command.cpus, memory: bytes, network: policy,
-                consoleLog: store.console(command.name))
-            do {
+        try await options.withAccess { access in
+            try await access.create(command.name) { spec, store in
+                spec.cpus = command.cpus
+                spec.memory = bytes
+                spec.network = policy
                 try await command.equip(&spec, store)
-                _ = try await hypervisor.create(spec)
-            } catch {
-                store.forget(command.name)
-                throw error
             }
         }
         Terminal.talk("machine '\(name)' made; `anyvisor vm start \(name)` starts it")
@@ -144,7 +121,7 @@ struct VMStart: AsyncParsableCommand {
     @OptionGroup var options: VMOptions
 
     func run() async throws {
-        try await options.withMachine(name) { machine, _ in try await machine.start() }
+        try await options.withMachine(name) { machine in try await machine.start() }
     }
 }
 
@@ -160,7 +137,7 @@ struct VMStop: AsyncParsableCommand {
     func run() async throws {
         let mode: StopMode = force ? .force : .graceful(within: .seconds(within))
         let allowance = Duration.seconds(within + 30)
-        try await options.withMachine(name) { machine, _ in
+        try await options.withMachine(name) { machine in
             try await CallDeadline.$current.withValue(.now + allowance) { try await machine.stop(mode) }
         }
     }
@@ -173,7 +150,7 @@ struct VMState: AsyncParsableCommand {
     @OptionGroup var options: VMOptions
 
     func run() async throws {
-        let state = try await options.withMachine(name) { machine, _ in try await machine.state() }
+        let state = try await options.withMachine(name) { machine in try await machine.state() }
         if options.json { return try Terminal.json(["state": state]) }
         Terminal.say(state.rawValue)
     }
@@ -188,7 +165,7 @@ struct VMConsole: AsyncParsableCommand {
 
     func run() async throws {
         let name = name
-        try await options.withMachine(name) { machine, _ in
+        try await options.withMachine(name) { machine in
             guard let console = machine.console else {
                 throw BackendError(.unsupported, "vm.console", "this hypervisor has no console to read")
             }
@@ -203,6 +180,27 @@ struct VMConsole: AsyncParsableCommand {
     }
 }
 
+struct VMScreenshot: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "screenshot", abstract: "Writes a picture of a machine's screen to a new file.",
+        discussion: "Example: anyvisor vm screenshot box box.png")
+    @Argument(help: "The machine's name.") var name: String
+    @Argument(help: "The new file, a PNG.") var file: String
+    @OptionGroup var options: VMOptions
+
+    func run() async throws {
+        let path = HostFiles.absolute(HostPath(file))
+        let kind = try await options.withMachine(name) { machine in
+            guard let screenshot = machine.screenshot else {
+                throw BackendError(.unsupported, "vm.screenshot", "this hypervisor takes no pictures")
+            }
+            return try await screenshot.capture(to: path)
+        }
+        if options.json { return try Terminal.json(["file": path.string, "type": kind]) }
+        Terminal.talk("\(path): \(kind)")
+    }
+}
+
 struct VMDestroy: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "destroy", abstract: "Removes a machine; disk images of your own stay.",
@@ -212,9 +210,6 @@ struct VMDestroy: AsyncParsableCommand {
 
     func run() async throws {
         let name = name
-        try await options.withMachine(name) { machine, store in
-            try await machine.destroy()
-            store.forget(name)
-        }
+        try await options.withAccess { try await $0.destroy(name) }
     }
 }

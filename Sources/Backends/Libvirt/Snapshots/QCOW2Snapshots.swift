@@ -107,7 +107,8 @@ private final class Reader {
         var done = 0
         let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, size in
             while done < count {
-                let got = pread(descriptor, buffer.baseAddress! + done, count - done, off_t(offset) + off_t(done))
+                let got = pread(
+                    descriptor, buffer.baseAddress?.advanced(by: done), count - done, off_t(offset) + off_t(done))
                 if got < 0 && errno == EINTR { continue }
                 guard got > 0 else { break }
                 done += got

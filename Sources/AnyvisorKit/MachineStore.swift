@@ -6,16 +6,16 @@ import Host
 #endif
 
 /// Where the machines of the `vm` verbs live between commands: one folder for each user.
-struct MachineStore: Sendable {
+package struct MachineStore: Sendable {
     /// Overlays and console logs.
-    let folder: HostPath
+    package let folder: HostPath
     /// The root of the embedded driver, whose sockets need a short path.
-    let libvirtRoot: HostPath
+    package let libvirtRoot: HostPath
 
     /// Makes the folders.
     ///
     /// - Throws: what the host says; `permissionDenied` when the short folder is somebody else's.
-    init() throws {
+    package init() throws {
         folder = HostEnvironment.state.appending("vm")
         libvirtRoot = HostPath("/var/tmp/av-\(getuid())-vm")
         try HostFiles.makeDirectories(folder, mode: 0o700)
@@ -30,39 +30,25 @@ struct MachineStore: Sendable {
     }
 
     /// Mark of all machines that these verbs made.
-    var owner: OwnerTag { "anyvisor-vm-" }
+    package var owner: OwnerTag { "anyvisor-vm-" }
     /// The domain's name of a machine.
-    func id(_ name: String) -> MachineID { MachineID("anyvisor-vm-\(name)") }
+    package func id(_ name: String) -> MachineID { MachineID("anyvisor-vm-\(name)") }
     /// The name that the user gave.
-    func name(_ id: MachineID) -> String { String(id.rawValue.dropFirst(owner.rawValue.count)) }
+    package func name(_ id: MachineID) -> String { String(id.rawValue.dropFirst(owner.rawValue.count)) }
     /// The machine's own disk over an image.
-    func overlay(_ name: String) -> HostPath { folder.appending("\(name).qcow2") }
+    package func overlay(_ name: String) -> HostPath { folder.appending("\(name).qcow2") }
     /// The machine's console log.
-    func console(_ name: String) -> HostPath { folder.appending("\(name).console") }
+    package func console(_ name: String) -> HostPath { folder.appending("\(name).console") }
 
     /// Removes a machine's own files.
-    func forget(_ name: String) {
+    package func forget(_ name: String) {
         for path in [overlay(name), console(name)] { try? HostFiles.removeTree(path) }
     }
 
     /// Waits for the other `vm` verbs of this user: the embedded driver allows one process for each root.
     ///
     /// - Throws: `inUse` after a minute.
-    func lock() async throws -> FileLock {
-        try await waitForLock(folder.appending("lock"), within: .seconds(60))
-    }
-}
-
-/// Takes a lock that others may hold for a while.
-///
-/// - Throws: `inUse` when the time is over, `cancelled`.
-func waitForLock(_ path: HostPath, within: Duration) async throws -> FileLock {
-    let deadline = ContinuousClock.now + within
-    while true {
-        do {
-            return try FileLock(path)
-        } catch let error as BackendError where error.code == .inUse && ContinuousClock.now < deadline {
-            try await Task.sleep(for: .milliseconds(50))
-        }
+    package func lock() async throws -> FileLock {
+        try await FileLock.waiting(for: folder.appending("lock"), within: .seconds(60))
     }
 }
