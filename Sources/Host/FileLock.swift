@@ -11,7 +11,7 @@ public final class FileLock: Sendable {
     private let descriptor: Int32
 
     // Linux's F_OFD_SETLK and F_OFD_GETLK, which the Swift overlay does not import.
-    static let setLock: Int32 = 37
+    package static let setLock: Int32 = 37
     static let getLock: Int32 = 36
 
     /// Takes the lock; makes the file when it is missing.

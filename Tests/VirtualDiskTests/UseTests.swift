@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import Host
 import Testing
 
@@ -48,6 +49,24 @@ import Testing
         #expect(error?.code == .invalidArgument)
         #expect(error?.message.contains("--force-stale") == true)
         withExtendedLifetime(writer) {}
+    }
+
+    @Test func `a lock that outlives its holder's descriptors for a moment is waited for`() throws {
+        let image = try image(.raw)
+        // A mapping keeps the open file, and so its lock, when its descriptor is closed: what a dying process looks like.
+        let descriptor = open(image.path.string, O_RDWR | O_CLOEXEC)
+        var request = flock()
+        request.l_type = Int16(F_WRLCK)
+        try #require(fcntl(descriptor, FileLock.setLock, &request) == 0)
+        let mapping = mmap(nil, 4096, PROT_READ, MAP_SHARED, descriptor, 0)
+        close(descriptor)
+        try #require(mapping != MAP_FAILED)
+        let address = UInt(bitPattern: mapping)
+        startThread {
+            usleep(100_000)
+            munmap(UnsafeMutableRawPointer(bitPattern: address), 4096)
+        }
+        #expect(throws: Never.self) { try VirtualDisk.open(image, .readWrite) }
     }
 
     @Test func `what may be stale is read through the parent that somebody writes to`() throws {

@@ -24,15 +24,22 @@ enum ImageLock {
     ///
     /// - Throws: `inUse` that names the process that holds the image, where it can be seen.
     static func take(_ file: PosixFile, _ mode: AccessMode) throws {
+        guard let problem = attempt(file, mode) else { return }
+        // A process that was killed has no descriptors to see any more, and its locks for a moment yet.
+        guard problem.code == .inUse, holder(of: file) == nil,
+            eventually(within: .seconds(1), { attempt(file, mode) == nil })
+        else { throw problem }
+    }
+
+    /// Why the lock is not to be had now; nil when it was taken.
+    private static func attempt(_ file: PosixFile, _ mode: AccessMode) -> BackendError? {
         switch mode {
         case .readWrite:
-            guard set(file, F_WRLCK, 0, 0) else { throw refusal(file) }
+            return set(file, F_WRLCK, 0, 0) ? nil : refusal(file)
         case .readOnly:
             // First lock, then look: of two that start at once, one sees the other.
-            for byte in readerBytes {
-                guard set(file, F_RDLCK, byte, 1) else { throw refusal(file) }
-            }
-            guard isFree(file, F_WRLCK, qemuWriteByte, 1) else { throw held(file) }
+            for byte in readerBytes where !set(file, F_RDLCK, byte, 1) { return refusal(file) }
+            return isFree(file, F_WRLCK, qemuWriteByte, 1) ? nil : held(file)
         }
     }
 
