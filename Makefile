@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end kills fallback full-host torture virtualbox fixtures power-loss fuzz lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end machines kills fallback full-host torture virtualbox fixtures power-loss lab-kvm fuzz lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -49,6 +49,9 @@ conformance-mutants: setup build ## switch on each fault of the memory backend: 
 end-to-end: setup build ## every promise of a run, on real machines
 	scripts/end-to-end.sh "$(ANYVISOR)"
 
+machines: setup build ## machines and snapshots of one's own, and what goes wrong with them: KILLS=, HYPERVISOR=
+	scripts/machines.sh "$(ANYVISOR)"
+
 kills: setup build ## kill -9 of each process of a run at journal records and random moments: STEP=, KILLS=, SEED=
 	STEP="$${STEP:-1}" KILLS="$${KILLS:-50}" scripts/kills.sh "$(ANYVISOR)"
 
@@ -69,6 +72,9 @@ power-loss: setup build ## cut the power at random moments of uploads: SEED=, CO
 
 virtualbox: setup build ## compare with a real VirtualBox, and run its machines on our images: VBOXMANAGE=, PARTS=
 	scripts/virtualbox.sh "$(ANYVISOR)"
+
+lab-kvm: setup build ## prove `kvm` in a nested host that has it, and write docs/lab/kvm.md
+	lab/report.sh kvm "$(ANYVISOR)"
 
 fuzz: setup ## libFuzzer over hostile images: RUNS= inputs for our parsers, a fiftieth of it for ext metadata
 	scripts/fuzz.sh "$${RUNS:-10000000}"

@@ -23,6 +23,8 @@ step "mutants"
 make --no-print-directory conformance-mutants
 step "end to end"
 make --no-print-directory end-to-end
+step "machines and snapshots"
+make --no-print-directory machines KILLS=4
 step "kill -9 of every process of a run, short"
 make --no-print-directory kills STEP=4 KILLS=6
 step "fallback"

@@ -3,6 +3,10 @@ import BackendSupport
 import Clibvirt
 import Host
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// Snapshots inside the system disks of a machine, which must be qcow2 for that. The IO disk and read-only disks take no part.
 struct LibvirtSnapshots: SnapshotFacet {
     let machine: LibvirtMachine
@@ -59,10 +63,15 @@ struct SnapshotWork {
         let disks = try snapshots(files, isActive)
         // One that a killed process left behind has a name that the tree does not know.
         try disks.delete(tag(name))
-        if scope == .diskAndMemory, let running = disks as? RunningSnapshots {
-            try running.createWithMemory(tag(name))
-        } else {
-            try disks.create(tag(name))
+        do {
+            if scope == .diskAndMemory, let running = disks as? RunningSnapshots {
+                try running.createWithMemory(tag(name))
+            } else {
+                try disks.create(tag(name))
+            }
+        } catch {
+            try? disks.delete(tag(name))
+            throw fullHost(files) ?? error
         }
         tree.add(name, scope, state)
         do {
@@ -71,6 +80,17 @@ struct SnapshotWork {
             try? disks.delete(tag(name))
             throw error
         }
+    }
+
+    /// What QEMU calls an input/output error when it is the host that has no room for a guest's memory.
+    private func fullHost(_ files: [HostPath]) -> BackendError? {
+        for file in files {
+            var room = statvfs()
+            guard statvfs(file.string, &room) == 0, room.f_bavail * UInt(room.f_frsize) < 4 << 20 else { continue }
+            return BackendError(
+                .noSpace, operation, "no space is left on the host for a snapshot in \(file); free some", blame: .host)
+        }
+        return nil
     }
 
     func restore(_ name: SnapshotID) throws {

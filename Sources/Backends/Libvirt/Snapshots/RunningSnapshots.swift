@@ -64,7 +64,7 @@ struct RunningSnapshots: DiskSnapshots {
 
 /// Snapshots inside the disks of one machine; each stands in every disk under the same tag.
 protocol DiskSnapshots {
-    /// Takes one of all disks, or of none.
+    /// Takes one of all disks; when it throws, some may have it, which `delete` then removes.
     func create(_ tag: String) throws
     /// Removes one; does nothing for a disk that does not have it.
     func delete(_ tag: String) throws

@@ -8,14 +8,7 @@ struct StoppedSnapshots: DiskSnapshots {
     let operation: String
 
     func create(_ tag: String) throws {
-        for (number, file) in files.enumerated() {
-            do {
-                try run("-c", tag, file)
-            } catch {
-                for done in files[..<number] { try? run("-d", tag, done) }
-                throw error
-            }
-        }
+        for file in files { try run("-c", tag, file) }
     }
 
     /// Takes the disks back, and looks whether they are.
