@@ -45,6 +45,13 @@ run panic 1 "$project/examples/panic.yaml" &&
 run hostile 1 "$project/examples/hostile.yaml" &&
     expect hostile 'r["refused"] >= 7 and not any(p.is_symlink() or p.stat().st_mode & 0o6000 for p in d.rglob("*")) and {"symbolic link", "block device"} <= {e["reason"] for e in json.loads((d / "refused.json").read_text())["refused"]}'
 
+# --- the same recipe by other backends comes to the same, and one seeded difference is found
+run one 0 "$project/examples/everywhere.yaml" && run two 0 "$project/examples/everywhere.yaml" --disk vdfuse &&
+    verdict "two runs came to the same" "$("$anyvisor" report diff report/one report/two 2>/dev/null)"
+sed -i 's/^line 7$/line seven/' report/two/tasks/*-compute/artifacts/data.txt
+verdict "one seeded difference is found" "$("$anyvisor" report diff report/one report/two 2>/dev/null |
+    diff - <(echo "task compute, artifacts/data.txt, line 8: 'line 7', 'line seven'"))"
+
 # --- a source-only distribution: its setup.py runs in the machine, never here
 run source-only 0 "$project/examples/source-only.yaml" && expect source-only 'set(s.values()) == {"success"}'
 "$project/Tests/Fixtures/package-index" /tmp/anyvisor-setup-ran >index.url &

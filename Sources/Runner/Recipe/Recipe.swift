@@ -22,6 +22,8 @@ public struct Recipe: Sendable, Hashable {
     public var tasks: [TaskSpec]
     /// How much may come out.
     public var results: ResultQuota
+    /// Regular expressions for what differs from run to run; see `RunComparison`.
+    public var masks: [String] = []
     /// Where the checked things stand, keyed like `image`, `inputs[2]`, `hypervisor.prefer[0]`.
     public var places: [String: Diagnostic.Place]
 

@@ -23,7 +23,7 @@ struct RecipeReader {
     }
 
     private static let keys = [
-        "name", "image", "machine", "hypervisor", "disk", "boot", "deadlines", "inputs", "tasks", "results",
+        "name", "image", "machine", "hypervisor", "disk", "boot", "deadlines", "inputs", "tasks", "results", "masks",
     ]
 
     func read() throws -> Recipe {
@@ -44,6 +44,7 @@ struct RecipeReader {
         recipe.deadlines = layer.deadlines(fields["deadlines"])
         recipe.results = layer.results(fields["results"]) ?? ResultQuota()
         boot(fields["boot"])
+        recipe.masks = masks(fields["masks"])
         if let node = fields["image"] {
             recipe.places["image"] = document.place(node)
             if let image = image(node) { recipe.image = image }
@@ -79,6 +80,20 @@ struct RecipeReader {
             node,
             text == "warm"
                 ? "boot 'warm' is not built yet, say 'cold'" : "boot must be one of cold, warm, not '\(text)'")
+    }
+
+    private func masks(_ node: Node?) -> [String] {
+        guard let node else { return [] }
+        return document.list(node, "masks").compactMap { node in
+            guard let text = document.text(node, "a mask") else { return nil }
+            do {
+                _ = try Mask(text)
+                return text
+            } catch {
+                document.complain(node, "mask '\(text)' is not a regular expression: \(error)")
+                return nil
+            }
+        }
     }
 
     private func machine(_ node: Node?) -> MachineShape {

@@ -64,6 +64,8 @@ public struct RunResult: Sendable, Hashable, Codable {
         public var file: String
         /// The SHA-256 of its bytes.
         public var sha256: String?
+        /// Its masks.
+        public var masks: [String]?
     }
 
     /// The image as it was.

@@ -172,7 +172,10 @@ actor RunSession {
         var result = RunResult(
             name: recipe.name, attempt: scope.id, status: .passed, exitCode: RunExit.passed,
             simulated: choice?.info.features.contains(.simulated) ?? false, error: failure, startedMs: startedMs,
-            ms: log.elapsedMs, recipe: .init(file: recipe.file.string, sha256: await sha256(recipe.file)),
+            ms: log.elapsedMs,
+            recipe: .init(
+                file: recipe.file.string, sha256: await sha256(recipe.file),
+                masks: recipe.masks.isEmpty ? nil : recipe.masks),
             image: image.map { .init(name: $0.name, identity: $0.identity) },
             hypervisor: choice.map { .init(name: $0.name, version: $0.info.version) }, disk: copies,
             rejections: rejections.all, phases: phases, tasks: tasks, guest: harvest?.guest ?? [:],
