@@ -51,9 +51,14 @@ final class LibvirtMachine: Machine {
                 }
                 // A driver that runs nothing knows no guest that ends at once.
                 guard features.contains(.executesGuests) else { return try launch(domain, "machine.start") }
-                record.willResume()
-                try launch(domain, "machine.start", flags: VIR_DOMAIN_START_PAUSED)
-                try resumeAtOnce(domain)
+                record.willResume(true)
+                do {
+                    try launch(domain, "machine.start", flags: VIR_DOMAIN_START_PAUSED)
+                    try resumeAtOnce(domain)
+                } catch {
+                    record.willResume(false)
+                    throw error
+                }
             }
         }
     }

@@ -73,8 +73,8 @@ final class MachineRecord: Sendable {
         }
     }
 
-    /// The pause of the next start is nobody's business.
-    func willResume() { state.withLock { $0.isAboutToResume = true } }
+    /// Whether the next pause is that of a start, and nobody's business.
+    func willResume(_ will: Bool) { state.withLock { $0.isAboutToResume = will } }
 
     /// From here on the end of its QEMU is a stop, not a crash.
     func willStop() { state.withLock { $0.isStopping = true } }

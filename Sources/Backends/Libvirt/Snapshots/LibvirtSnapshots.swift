@@ -132,7 +132,7 @@ struct SnapshotWork {
     /// The guest stands still until the disks are known to be the snapshot's: they must not change before.
     private func restoreMemory(_ name: SnapshotID, _ files: [HostPath], isActive: Bool, resumes: Bool) throws {
         let disks = StoppedSnapshots(files: files, operation: operation)
-        for file in files where !(try QCOW2Snapshots(file).contains(tag(name))) { throw unknown(name) }
+        try disks.requirePresence(of: tag(name))
         if isActive {
             try check(virDomainSuspend(domain), "be paused")
         } else {

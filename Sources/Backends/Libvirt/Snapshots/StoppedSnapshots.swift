@@ -16,9 +16,16 @@ struct StoppedSnapshots: DiskSnapshots {
     /// - Throws: `notFound` when somebody else has removed the snapshot, `corrupt` when a disk is not what the snapshot holds.
     func restore(_ tag: String) throws {
         // All or none: whether each has it is known before the first one changes.
-        for file in files where !(try QCOW2Snapshots(file).contains(tag)) { throw missing(tag, file) }
+        try requirePresence(of: tag)
         for file in files { try run("-a", tag, file) }
         try verify(tag)
+    }
+
+    /// Refuses a snapshot that is not in every disk.
+    ///
+    /// - Throws: `notFound` that names the disk.
+    func requirePresence(of tag: String) throws {
+        for file in files where !(try QCOW2Snapshots(file).contains(tag)) { throw missing(file) }
     }
 
     /// Whether every disk is what the snapshot holds.
@@ -26,7 +33,7 @@ struct StoppedSnapshots: DiskSnapshots {
     /// - Throws: `corrupt` that names the first disk that is not, `notFound` when one does not have the snapshot.
     func verify(_ tag: String) throws {
         for file in files {
-            guard let changed = try QCOW2Snapshots(file).changedParts(since: tag) else { throw missing(tag, file) }
+            guard let changed = try QCOW2Snapshots(file).changedParts(since: tag) else { throw missing(file) }
             guard changed == 0 else {
                 throw BackendError(
                     .corrupt, operation,
@@ -47,7 +54,7 @@ struct StoppedSnapshots: DiskSnapshots {
         }
     }
 
-    private func missing(_ tag: String, _ file: HostPath) -> BackendError {
+    private func missing(_ file: HostPath) -> BackendError {
         BackendError(.notFound, operation, "disk \(file) does not have the snapshot any more: somebody removed it")
     }
 
