@@ -14,8 +14,26 @@ public struct BackendDescriptor: Sendable {
     public var summary: String
     /// The options it takes.
     public var options: [OptionDeclaration]
+    /// What one chooses it by, beside what it says itself.
+    public var about: About
     /// How to make it; touches the world only when called.
     public var factory: Factory
+
+    /// What one chooses a backend by.
+    public struct About: Sendable, Codable, Hashable {
+        /// The host systems it runs on.
+        public var hosts: [String]
+        /// The guest systems, or for a disk backend the file systems, it serves.
+        public var guests: [String]
+        /// The licence of what it drives.
+        public var licence: String?
+        /// Says what is known.
+        public init(hosts: [String] = [], guests: [String] = [], licence: String? = nil) {
+            self.hosts = hosts
+            self.guests = guests
+            self.licence = licence
+        }
+    }
 
     /// Makes a backend from checked options.
     public enum Factory: Sendable {
@@ -34,10 +52,13 @@ public struct BackendDescriptor: Sendable {
     }
 
     /// Describes a backend.
-    public init(name: String, summary: String, options: [OptionDeclaration] = [], factory: Factory) {
+    public init(
+        name: String, summary: String, options: [OptionDeclaration] = [], about: About = About(), factory: Factory
+    ) {
         self.name = name
         self.summary = summary
         self.options = options
+        self.about = about
         self.factory = factory
     }
 }

@@ -20,14 +20,16 @@ public struct PluginManifest: Codable, Sendable, Hashable {
     public var arguments: [String]
     /// The options it takes.
     public var options: [OptionDeclaration]
+    /// What one chooses it by: `hosts`, `guests`, `licence`.
+    public var about: BackendDescriptor.About
     /// The manifest's folder.
     public var folder: HostPath
 
     private enum CodingKeys: String, CodingKey {
-        case name, kind, summary, program, arguments, options, folder
+        case name, kind, summary, program, arguments, options, hosts, guests, licence, folder
     }
 
-    /// Reads a manifest; `arguments`, `options` and `summary` may be left out.
+    /// Reads a manifest; all but `name`, `kind` and `program` may be left out.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         name = try container.decode(String.self, forKey: .name)
@@ -36,7 +38,26 @@ public struct PluginManifest: Codable, Sendable, Hashable {
         program = try container.decode(String.self, forKey: .program)
         arguments = try container.decodeIfPresent([String].self, forKey: .arguments) ?? []
         options = try container.decodeIfPresent([OptionDeclaration].self, forKey: .options) ?? []
+        about = BackendDescriptor.About(
+            hosts: try container.decodeIfPresent([String].self, forKey: .hosts) ?? [],
+            guests: try container.decodeIfPresent([String].self, forKey: .guests) ?? [],
+            licence: try container.decodeIfPresent(String.self, forKey: .licence))
         folder = try container.decodeIfPresent(HostPath.self, forKey: .folder) ?? "."
+    }
+
+    /// Writes a manifest as it is read.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(name, forKey: .name)
+        try container.encode(kind, forKey: .kind)
+        try container.encode(summary, forKey: .summary)
+        try container.encode(program, forKey: .program)
+        try container.encode(arguments, forKey: .arguments)
+        try container.encode(options, forKey: .options)
+        try container.encode(about.hosts, forKey: .hosts)
+        try container.encode(about.guests, forKey: .guests)
+        try container.encodeIfPresent(about.licence, forKey: .licence)
+        try container.encode(folder, forKey: .folder)
     }
 
     /// Reads and checks the manifest in a folder.
@@ -103,7 +124,7 @@ public struct PluginManifest: Codable, Sendable, Hashable {
             case .hypervisor: .hypervisor { RemoteHypervisor(try make($0)) }
             case .disk: .disk { RemoteDiskAccess(try make($0)) }
             }
-        return BackendDescriptor(name: name, summary: summary, options: options, factory: factory)
+        return BackendDescriptor(name: name, summary: summary, options: options, about: about, factory: factory)
     }
 }
 

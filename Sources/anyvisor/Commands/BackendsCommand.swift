@@ -6,19 +6,30 @@ import Host
 /// `anyvisor backends`: what there is to choose from.
 struct BackendsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "backends", abstract: "Lists the hypervisor and disk backends and what each can do.",
-        discussion: "Example: anyvisor backends --json")
+        commandName: "backends", abstract: "Lists the hypervisor and disk backends and what one chooses them by.",
+        discussion: """
+            Example: anyvisor backends --json
+            Features are proven when this version passed the whole conformance suite on this host (anyvisor conformance), else they \
+            are what the backend declares. The time is that of its last proof (anyvisor doctor --proof).
+            """)
     @Flag(help: "Print JSON.") var json = false
 
     private struct Row: Encodable {
         var name: String
         var kind: BackendKind
         var summary: String
+        var hosts: [String]
+        var guests: [String]
+        var licence: String?
         var version: String?
         var formats: [ImageFormat]
         var readOnlyFormats: [ImageFormat] = []
         var features: [String]
+        var shown: TrackRecord?
         var problem: String?
+
+        /// Whether all that it declares held in the suite.
+        var isProven: Bool { shown?.suite.map { $0.failed == 0 } ?? false }
     }
 
     func run() async throws {
@@ -31,11 +42,14 @@ struct BackendsCommand: AsyncParsableCommand {
         if json { return try Terminal.json(rows) }
         let lines = rows.map { row in
             [
-                row.name, row.kind.rawValue, row.version ?? "-", formats(of: row),
-                row.problem ?? row.features.joined(separator: " "),
+                row.name, row.kind.rawValue, row.version ?? "-", row.hosts.joined(separator: ", "),
+                row.guests.joined(separator: ", "), formats(of: row), row.licence ?? "-",
+                row.shown?.proof.map { $0.works ? "\($0.milliseconds) ms" : "fails" } ?? "-",
+                row.problem ?? (row.isProven ? "proven: " : "declared: ") + row.features.joined(separator: " "),
             ]
         }
-        Terminal.table([["name", "kind", "version", "formats", "features"]] + lines)
+        Terminal.table(
+            [["name", "kind", "version", "host", "guest", "formats", "licence", "proof", "features"]] + lines)
     }
 
     private func formats(of row: Row) -> String {
@@ -44,7 +58,8 @@ struct BackendsCommand: AsyncParsableCommand {
 
     private func row(_ descriptor: BackendDescriptor, _ catalogue: Catalogue) async -> Row {
         var row = Row(
-            name: descriptor.name, kind: descriptor.kind, summary: descriptor.summary, version: nil, formats: [],
+            name: descriptor.name, kind: descriptor.kind, summary: descriptor.summary, hosts: descriptor.about.hosts,
+            guests: descriptor.about.guests, licence: descriptor.about.licence, version: nil, formats: [],
             features: [], problem: nil)
         do {
             switch descriptor.kind {
@@ -73,6 +88,7 @@ struct BackendsCommand: AsyncParsableCommand {
         } catch {
             row.problem = BackendError.wrapping(error, "info").message
         }
+        row.shown = row.version.flatMap { TrackRecord.of(descriptor, version: $0) }
         return row
     }
 }

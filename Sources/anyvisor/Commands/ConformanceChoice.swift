@@ -13,6 +13,9 @@ struct ConformanceChoice: ParsableArguments {
     var formats: String?
     @Flag(help: "Every disk case over every kind of image, not over the first alone.") var full = false
 
+    /// Whether nothing was left out.
+    var isWhole: Bool { filter == nil && formats == nil }
+
     /// - Throws: `invalidArgument` for a kind of image that there is not.
     func settings(_ scope: RunScope) throws -> ConformanceSettings {
         let names = formats.map { $0.split(separator: ",").map(String.init) }

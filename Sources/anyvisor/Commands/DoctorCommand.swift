@@ -39,6 +39,11 @@ struct DoctorCommand: AsyncParsableCommand {
                         backend: descriptor.name, kind: descriptor.kind,
                         works: !findings.contains { $0.status == .bad },
                         milliseconds: (ContinuousClock.now - started).milliseconds, findings: findings))
+                if proof, let row = rows.last {
+                    await TrackRecord.note(descriptor, catalogue) {
+                        $0.proof = .init(works: row.works, milliseconds: row.milliseconds, seconds: TrackRecord.now)
+                    }
+                }
             }
             return rows
         }
