@@ -131,6 +131,30 @@ struct SnapshotTests {
         }
     }
 
+    @Test(
+        "an image whose tables cannot be is corrupt, by name",
+        arguments: [
+            (20, [0, 0, 0, 63]), (24, [0xff] + [UInt8](repeating: 0xff, count: 7)), (36, [0xff, 0xff, 0xff, 0xff]),
+            (40, [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), (60, [0xff, 0xff, 0xff, 0xff]),
+            (64, [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]),
+        ] as [(Int, [UInt8])])
+    func hostile(offset: Int, bytes: [UInt8]) async throws {
+        try await TestBench.run(.qemu) { bench in
+            let path = bench.folder.appending("odd.qcow2")
+            _ = try await Tool.check("qemu-img", ["create", "-q", "-f", "qcow2", path.string, "8M"])
+            _ = try await Tool.check("qemu-img", ["snapshot", "-c", "a", path.string])
+            var image = try HostFiles.read(path)
+            image.replaceSubrange(offset..<offset + bytes.count, with: bytes)
+            try HostFiles.write(image, to: path)
+            #expect {
+                _ = try QCOW2Snapshots(path).changedParts(since: "a")
+            } throws: {
+                let error = $0 as? BackendError
+                return error?.code == .corrupt && error?.message.contains(path.string) == true
+            }
+        }
+    }
+
     @Test("a snapshot that somebody else removed is notFound, and the disk stays as it is")
     func removed() async throws {
         try await TestBench.run(.qemu) { bench in

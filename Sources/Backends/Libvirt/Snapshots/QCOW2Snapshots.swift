@@ -41,7 +41,10 @@ struct QCOW2Snapshots {
         // A table of the second level fills one cluster with entries of 8 bytes, or of 16 with extended ones (feature bit 4).
         let features = header.number(4, 4) >= 3 ? try reader.read(at: 72, count: 8).number(0, 8) : 0
         let covered = 2 * clusterBits - (features & 16 != 0 ? 4 : 3)
-        guestEntries = Int((header.number(24, 8) + (1 << covered) - 1) >> covered)
+        let size = header.number(24, 8)
+        // No file of Linux's is larger than 8 EiB less a byte; half of that leaves room to round up.
+        guard (0...1 << 62).contains(size) else { throw reader.corrupt("its size is impossible") }
+        guestEntries = Int((size + (1 << covered) - 1) >> covered)
         tableSize = Int(header.number(36, 4))
         tableOffset = header.number(40, 8)
         let count = header.number(60, 4)
