@@ -117,6 +117,16 @@ struct SnapshotTests {
         }
     }
 
+    @Test("a process may open and close the embedded driver as often as it likes")
+    func reopened() async throws {
+        for _ in 0..<40 {
+            try await TestBench.run(.qemu) { bench in
+                let none = try await bench.backend.machines(ownedBy: "anyvisor-none-")
+                #expect(none.isEmpty)
+            }
+        }
+    }
+
     @Test("a raw disk holds no snapshot, and the remedy is named")
     func raw() async throws {
         try await TestBench.run(.qemu) { bench in

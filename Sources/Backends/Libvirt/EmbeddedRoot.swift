@@ -1,4 +1,5 @@
 import Abstractions
+import Clibvirt
 import Host
 import Synchronization
 
@@ -23,7 +24,7 @@ final class EmbeddedRoot: Sendable {
     /// Whether the folder is nobody's but this process's, and goes with its last connection.
     private let isPrivate: Bool
     private let users = Mutex(0)
-    private let isOpening = Mutex(())
+    private let shared = Mutex<Driver?>(nil)
 
     /// libvirt takes one root for each process, until the process ends, so this process has one too.
     private static let current = Mutex<EmbeddedRoot?>(nil)
@@ -66,8 +67,38 @@ final class EmbeddedRoot: Sendable {
         }
     }
 
-    /// Runs `body`, which opens the driver: two at once find it half made (libvirt 9.0 then crashes).
-    func opening<Value>(_ body: () throws -> Value) rethrows -> Value { try isOpening.withLock { _ in try body() } }
+    /// The one connection of the process, and its events.
+    struct Driver: @unchecked Sendable {
+        // libvirt's own counted object, which is safe between threads.
+        let pointer: OpaquePointer
+        let events = DomainEvents()
+    }
+
+    /// A reference to the driver, which `open` connects to when nobody has yet; that connection stays.
+    ///
+    /// Each opening registers the driver once more, of which libvirt takes about twenty in a process; and two at once find the driver half
+    /// made, with which libvirt 9.0 crashes.
+    /// - Throws: what `open` throws, what libvirt says when it reports no events.
+    func driver(_ open: () throws -> OpaquePointer) throws -> Driver {
+        try shared.withLock { shared in
+            if let shared {
+                virConnectRef(shared.pointer)
+                return shared
+            }
+            let driver = Driver(pointer: try open())
+            guard driver.events.listen(driver.pointer) >= 0 else {
+                let failure = libvirtError("libvirt.open", "\(uri) reports no events")
+                virConnectClose(driver.pointer)
+                throw failure
+            }
+            shared = driver
+            virConnectRef(driver.pointer)
+            return driver
+        }
+    }
+
+    /// What libvirt calls it.
+    var uri: String { "qemu:///embed?root=\(path)" }
 
     /// Where consoles go that no file was named for.
     var consoles: HostPath { path.appending("consoles") }

@@ -25,23 +25,34 @@ final class LibvirtConnection: @unchecked Sendable {
     /// The machines that were seen through it.
     let machines: MachineTable
     private let isClosed = Mutex(false)
-    private let callback: Int32
+    private let events: DomainEvents
+    /// The number of the callback; nil when it stays with the process.
+    private let callback: Int32?
 
-    private init(pointer: OpaquePointer, worker: LibvirtWorker, root: EmbeddedRoot?, uri: String) throws {
+    /// A connection of its own.
+    private init(pointer: OpaquePointer, worker: LibvirtWorker, uri: String) throws {
         self.pointer = pointer
         self.worker = worker
-        self.root = root
         self.uri = uri
-        machines = MachineTable(marks: root?.started)
-        let table = Unmanaged.passRetained(machines)
-        callback = av_register_lifecycle(
-            pointer, lifecycleCallback, table.toOpaque(),
-            { $0.map { Unmanaged<MachineTable>.fromOpaque($0).release() } })
-        guard callback >= 0 else {
-            table.release()
-            throw libvirtError("libvirt.open", "\(uri) reports no events")
-        }
+        root = nil
+        machines = MachineTable(marks: nil)
+        events = DomainEvents()
+        callback = events.listen(pointer)
+        guard callback != -1 else { throw libvirtError("libvirt.open", "\(uri) reports no events") }
+        events.add(machines)
         watchDaemon()
+    }
+
+    /// A share of the process's connection to the embedded driver.
+    private init(_ root: EmbeddedRoot, _ driver: EmbeddedRoot.Driver, worker: LibvirtWorker) {
+        pointer = driver.pointer
+        self.worker = worker
+        self.root = root
+        uri = root.uri
+        machines = MachineTable(marks: root.started)
+        events = driver.events
+        callback = nil
+        events.add(machines)
     }
 
     /// Hears of a daemon that goes away; the embedded driver and some others have none, and say so.
@@ -92,14 +103,15 @@ final class LibvirtConnection: @unchecked Sendable {
         switch home {
         case .uri(let uri):
             try LibvirtRuntime.start(log: nil)
-            return try LibvirtConnection(pointer: try connect(uri), worker: worker, root: nil, uri: uri)
+            return try LibvirtConnection(pointer: try connect(uri), worker: worker, uri: uri)
         case .embedded:
             let root = try EmbeddedRoot.enter(wish)
             do {
                 OrphanReaper.start()
-                let uri = "qemu:///embed?root=\(root.path)"
-                let pointer = try root.opening { try OrphanReaper.watching { try OneCPU.running { try connect(uri) } } }
-                return try LibvirtConnection(pointer: pointer, worker: worker, root: root, uri: uri)
+                let driver = try root.driver {
+                    try OrphanReaper.watching { try OneCPU.running { try connect(root.uri) } }
+                }
+                return LibvirtConnection(root, driver, worker: worker)
             } catch {
                 root.leave(isIdle: true)
                 throw error
@@ -187,7 +199,8 @@ final class LibvirtConnection: @unchecked Sendable {
         }
         guard first else { return }
         let isIdle = virConnectNumOfDomains(pointer) == 0
-        virConnectDomainEventDeregisterAny(pointer, callback)
+        events.remove(machines)
+        if let callback { virConnectDomainEventDeregisterAny(pointer, callback) }
         virConnectClose(pointer)
         root?.leave(isIdle: isIdle)
     }
@@ -195,15 +208,4 @@ final class LibvirtConnection: @unchecked Sendable {
 
 private func daemonIsGone(_ operation: String) -> BackendError {
     BackendError(.unavailable, operation, "libvirt's daemon is gone", retry: .reopen)
-}
-
-/// Runs on the event thread; `opaque` is the connection's machine table.
-private let lifecycleCallback: virConnectDomainEventCallback = { _, domain, event, detail, opaque in
-    guard let domain, let opaque else { return 0 }
-    var uuid = [CChar](repeating: 0, count: Int(VIR_UUID_STRING_BUFLEN))
-    guard virDomainGetUUIDString(domain, &uuid) == 0 else { return 0 }
-    let text = String(decoding: uuid.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    Unmanaged<MachineTable>.fromOpaque(opaque).takeUnretainedValue()
-        .lifecycle(uuid: text, event: UInt32(bitPattern: event), detail: UInt32(bitPattern: detail))
-    return 0
 }
