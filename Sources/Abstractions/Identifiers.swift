@@ -97,6 +97,8 @@ public struct Feature: StringIdentifier {
     public static let executesGuests: Feature = "executesGuests"
     /// Machines can boot a kernel and an initramfs given by the host.
     public static let kernelBoot: Feature = "kernelBoot"
+    /// A snapshot with memory is restored in place: the IO disk stays attached and keeps what was written to it meanwhile.
+    public static let warmStart: Feature = "warmStart"
     /// What a guest does here is made up; a result must say so.
     public static let simulated: Feature = "simulated"
     /// A file system has a `writable` facet when opened for writing.

@@ -6,6 +6,8 @@ public struct RunOptions: Sendable {
     public var hypervisors: [String] = []
     /// Disk backends from the command line; empty leaves it to the recipe.
     public var disks: [String] = []
+    /// How machines come up; nil leaves it to the recipe.
+    public var boot: BootMode?
     /// The result folder; must be new or empty.
     public var report: HostPath
     /// Whether a made-up guest may count as passed.

@@ -36,13 +36,14 @@ public struct Runner: Sendable {
     ///
     /// - Parameters:
     ///   - scope: an open scope; everything temporary goes below it, and the caller removes it.
+    ///   - pool: where the machines of runs that start warm come from; without it every run starts cold.
     ///   - observer: sees each event as it happens, in order; must return at once.
     public func run(
-        _ recipe: Recipe, _ options: RunOptions, in scope: RunScope,
+        _ recipe: Recipe, _ options: RunOptions, in scope: RunScope, pool: WarmPool? = nil,
         observer: @escaping @Sendable (RunEvent) -> Void = { _ in }
     ) async -> RunOutcome {
         do {
-            let session = try RunSession(self, recipe, options, scope, observer)
+            let session = try RunSession(self, recipe, options, scope, pool, observer)
             return await session.run()
         } catch {
             let known = BackendError.wrapping(error, "run")

@@ -38,7 +38,8 @@ struct ImageStore: Sendable {
                 .invalidArgument, "image", "unknown image '\(name)'\(hint) known: \(names.joined(separator: ", "))")
         }
         let guest = recipes.parent
-        let shared = [guest.appending("agent"), guest.appending("init"), recipes.appending("common.sh")]
+        let shared =
+            ["agent", "init", "wake.c"].map { guest.appending($0) } + [recipes.appending("common.sh")]
         let own = recipes.appending(name)
         let files = shared + HostFiles.names(in: own).map { own.appending($0) }
         let sums = try await Tool.check("sha256sum", files.filter { HostFiles.exists($0) }.map(\.string)).text

@@ -83,6 +83,12 @@ struct ConsoleTests {
             ])
     }
 
+    @Test("tells that a warm machine waits, which no token can stand for")
+    func warm() {
+        var parser = MarkParser(token: "T")
+        #expect(parser.feed(Array("@anyvisor:T:warm\n@anyvisor:-:warm\n".utf8)) == [.warm])
+    }
+
     @Test("with an endless line costs no endless memory, and the next line counts again")
     func endless() {
         var parser = MarkParser(token: "T")

@@ -88,7 +88,7 @@ struct RecipeTests {
                 "deadlines: {boot: 60}",
                 "1:19 deadline 'boot' must be a time with its unit, such as 500ms, 60s, 10min or 2h"
             ),
-            ("boot: warm", "1:7 boot 'warm' is not built yet, say 'cold'"),
+            ("boot: hot", "1:7 boot must be one of cold, warm, not 'hot'"),
             ("inputs: [{python: \"git+https://x\"}]", "1:19 'git+https://x' is not a distribution such as six==1.17.0"),
             ("inputs: [{python: a, file: b}]", "1:10 an input has exactly one of python, source, file"),
         ])

@@ -49,7 +49,7 @@ struct RunTests {
     }
 
     private func run(
-        _ recipe: Recipe, allowSimulated: Bool = true, hypervisors: [String] = []
+        _ recipe: Recipe, allowSimulated: Bool = true, hypervisors: [String] = [], pooled: Bool = false
     ) async throws -> (outcome: RunOutcome, events: [RunEvent]) {
         let (scope, lock) = try RunScope.make(in: folder.path.appending("state"))
         let image = folder.path.appending("image")
@@ -62,7 +62,11 @@ struct RunTests {
         options.allowSimulated = allowSimulated
         options.hypervisors = hypervisors
         let events = Mutex<[RunEvent]>([])
-        let outcome = await runner.run(recipe, options, in: scope) { event in events.withLock { $0.append(event) } }
+        let pool = pooled ? WarmPool(runner, in: scope, limit: 1) : nil
+        let outcome = await runner.run(recipe, options, in: scope, pool: pool) { event in
+            events.withLock { $0.append(event) }
+        }
+        await pool?.close()
         try scope.remove()
         withExtendedLifetime(lock) {}
         return (outcome, events.withLock { $0 })
@@ -89,6 +93,14 @@ struct RunTests {
         let strict = try await run(try recipe("memory"), allowSimulated: false).outcome
         #expect(strict.exitCode == 16)
         #expect(strict.result?.tasks.map(\.status) == [.success, .success])
+    }
+
+    @Test("that wants to start warm where no hypervisor can starts cold, and says why")
+    func coldInstead() async throws {
+        let (outcome, _) = try await run(try recipe("memory", more: "boot: warm"), pooled: true)
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.result?.boot == "cold")
+        #expect(outcome.result?.notes.contains { $0.contains("starts cold: hypervisor 'memory'") } == true)
     }
 
     @Test("on a hypervisor that nobody knows, in a process and in Python, has the same events")

@@ -89,7 +89,7 @@ fetch_package() {
 }
 
 # kernel_and_initramfs: writes $files/vmlinuz and $files/initrd: Debian's cloud kernel, and busybox with the disk
-# drivers, `init` and the agent.
+# drivers, `init`, `wake` and the agent.
 kernel_and_initramfs() {
     need cpio cpio
     need dpkg-deb dpkg
@@ -128,9 +128,20 @@ kernel_and_initramfs() {
     module_group ata ata_piix sd_mod
     module_group xen xen-blkfront
     install -m 755 "$guest/agent" "$tree/agent"
+    find_compiler
+    "$compiler" -static -nostdlib -ffreestanding -fno-stack-protector -Os -s -o "$tree/wake" "$guest/wake.c" ||
+        die "$guest/wake.c cannot be compiled"
     install -m 755 "$guest/init" "$tree/init"
     find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
     (cd "$tree" && find . | sort | cpio --quiet -o -H newc -R 0:0 --reproducible) >"$files/initrd"
+}
+
+# find_compiler: sets $compiler.
+find_compiler() {
+    compiler=clang
+    command -v clang >/dev/null && return
+    compiler=gcc
+    need gcc gcc
 }
 
 # empty_disk FILE SIZE [MKE2FS OPTIONS]: a sparse raw image with one ext4 file system over all of it, label anyvisor-root.

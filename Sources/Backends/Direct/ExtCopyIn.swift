@@ -1,6 +1,7 @@
 import Abstractions
 import BackendSupport
 import CExt2fs
+import Host
 
 /// Puts a host's file or tree into an ext file system.
 struct ExtCopyIn: HostTreeVisitor {

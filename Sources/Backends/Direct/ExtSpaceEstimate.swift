@@ -1,6 +1,7 @@
 import Abstractions
 import BackendSupport
 import CExt2fs
+import Host
 
 /// What a host tree needs at least, so that one which cannot fit is refused before anything has changed.
 struct ExtSpaceEstimate: HostTreeVisitor {

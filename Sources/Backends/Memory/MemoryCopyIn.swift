@@ -1,5 +1,6 @@
 import Abstractions
 import BackendSupport
+import Host
 
 /// Takes a host tree into a `MemoryTree`.
 struct MemoryCopyIn: HostTreeVisitor {

@@ -14,6 +14,8 @@ public struct Recipe: Sendable, Hashable {
     public var hypervisor: BackendPreference
     /// The disk backends to try, in order.
     public var disk: BackendPreference
+    /// How the machine comes up.
+    public var boot = BootMode.cold
     /// Deadlines that differ from the table.
     public var deadlines: [Deadlines.Key: Duration]
     /// What goes into the machine beside the tasks.
@@ -29,6 +31,14 @@ public struct Recipe: Sendable, Hashable {
 
     /// The place of a thing, or the start of the file.
     public func place(_ key: String) -> Diagnostic.Place { places[key] ?? Diagnostic.Place(file: file.string) }
+}
+
+/// How a machine comes up.
+public enum BootMode: String, Sendable, CaseIterable {
+    /// It boots.
+    case cold
+    /// It is taken back to the moment in which it had booted, where the hypervisor and the image can do that.
+    case warm
 }
 
 /// An image by name, or by its file.

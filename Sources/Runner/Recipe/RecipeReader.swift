@@ -43,7 +43,7 @@ struct RecipeReader {
         recipe.disk = layer.preference(fields["disk"], "disk", &recipe.places)
         recipe.deadlines = layer.deadlines(fields["deadlines"])
         recipe.results = layer.results(fields["results"]) ?? ResultQuota()
-        boot(fields["boot"])
+        if let node = fields["boot"], let mode = document.word(node, "boot", as: BootMode.self) { recipe.boot = mode }
         recipe.masks = masks(fields["masks"])
         if let node = fields["image"] {
             recipe.places["image"] = document.place(node)
@@ -72,14 +72,6 @@ struct RecipeReader {
             document.complain(node, "name '\(text)' must be letters, digits, dots, underscores and dashes, at most 64")
         }
         return text
-    }
-
-    private func boot(_ node: Node?) {
-        guard let node, let text = document.text(node, "boot"), text != "cold" else { return }
-        document.complain(
-            node,
-            text == "warm"
-                ? "boot 'warm' is not built yet, say 'cold'" : "boot must be one of cold, warm, not '\(text)'")
     }
 
     private func masks(_ node: Node?) -> [String] {

@@ -27,6 +27,8 @@ public struct RunResult: Sendable, Hashable, Codable {
     public var image: ImageRecord?
     /// The hypervisor that ran the machine.
     public var hypervisor: BackendRecord?
+    /// How the machine came up: `cold`, or `warm`.
+    public var boot: String?
     /// The disk backend that did each copy.
     public var disk: [String: BackendRecord]
     /// The backends that were tried and given up, in order.

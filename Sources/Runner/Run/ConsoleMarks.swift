@@ -1,5 +1,7 @@
 /// A line by which the agent tells of its progress; see "Marks on the serial console" in the guest's README.
 enum ConsoleMark: Sendable, Hashable {
+    /// A warm machine waits for its job.
+    case warm
     case ready
     case taskStart(id: String)
     case taskEnd(id: String, status: String, exit: Int32?)
@@ -14,8 +16,11 @@ enum ConsoleMark: Sendable, Hashable {
         guard parts.count == 2 else { return nil }
         let words = parts[1].split(separator: " ").map(String.init)
         if parts[0] == "-" {
-            guard words.first == "error" else { return nil }
-            self = .error(String(parts[1].dropFirst(6)))
+            switch words.first {
+            case "warm": self = .warm
+            case "error": self = .error(String(parts[1].dropFirst(6)))
+            default: return nil
+            }
             return
         }
         guard parts[0] == token else { return nil }

@@ -9,8 +9,9 @@ import Host
 struct ConsoleTail: Sendable {
     private let log: HostPath
     private let facet: (any ConsoleFacet)?
-    private let copy: HostPath
-    private var offset: Int64 = 0
+    private let copy: HostPath?
+    private let start: Int64
+    private var offset: Int64
     private var copied: Int64 = 0
 
     /// The copy in the result folder holds at most this much.
@@ -19,16 +20,22 @@ struct ConsoleTail: Sendable {
     static let flood: Int64 = 256 << 20
     private static let chunk = 1 << 20
 
-    init(log: HostPath, facet: (any ConsoleFacet)?, copy: HostPath) {
+    /// - Parameter start: bytes that were printed before and are not looked at.
+    init(log: HostPath, facet: (any ConsoleFacet)?, copy: HostPath?, start: Int64 = 0) {
         self.log = log
         self.facet = facet
         self.copy = copy
+        self.start = start
+        offset = start
     }
 
     /// Whether there is anything to follow.
     var exists: Bool { facet != nil || HostFiles.exists(log) }
     /// Whether the guest prints without end.
-    var isFlooded: Bool { (HostFiles.size(log) ?? offset) > Self.flood }
+    var isFlooded: Bool { (HostFiles.size(log) ?? offset) - start > Self.flood }
+
+    /// Tells when the host file grows; nil when there is none.
+    func changes(_ handler: @escaping @Sendable () -> Void) -> FileChanges? { FileChanges(of: log, handler) }
 
     /// What is new, at most 1 MiB; also appended to the copy.
     mutating func readMore() async -> [UInt8] {
@@ -60,7 +67,7 @@ struct ConsoleTail: Sendable {
     }
 
     private mutating func keepCopy(_ bytes: [UInt8]) {
-        guard !bytes.isEmpty, copied < Self.keep else { return }
+        guard let copy, !bytes.isEmpty, copied < Self.keep else { return }
         let descriptor = open(copy.string, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { return }
         defer { close(descriptor) }

@@ -9,6 +9,8 @@ import Host
 struct IODisk: Sendable {
     /// The image.
     let image: DiskImage
+    /// Its size in bytes.
+    let size: Int64
 
     /// Makes the disk, with room for `job` bytes of input and `results` bytes of results.
     ///
@@ -27,7 +29,7 @@ struct IODisk: Sendable {
                 "-q", "-F", "-t", "ext4", "-L", "anyvisor-io", "-m", "0", "-E",
                 "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,nodiscard", path.string,
             ], deadline: CallDeadline.remaining ?? .seconds(60))
-        return IODisk(image: DiskImage(path: path, format: .raw))
+        return IODisk(image: DiskImage(path: path, format: .raw), size: mib << 20)
     }
 
     /// Replays the journal of a disk whose guest was cut off, then lets e2fsck settle the rest; no machine may have it open.

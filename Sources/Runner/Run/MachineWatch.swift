@@ -1,4 +1,5 @@
 import Abstractions
+import Host
 import Synchronization
 
 /// Watches one machine from its start to its end: its events, its console and the clock.
@@ -9,7 +10,9 @@ actor MachineWatch {
         case off(MachineState)
         /// It runs still, and its time is over.
         case late(String)
-        /// It said that it is done, and stays on.
+        /// It said that it is done, and stays on, as a warm one shall.
+        case done
+        /// It said that it is done, and stays on although it should not.
         case lingering
         /// The backend does not answer for it.
         case lost(BackendError)
@@ -26,11 +29,14 @@ actor MachineWatch {
     private let deadlines: Deadlines
     private let tasks: [TaskSpec]
     private let log: EventLog
+    private let awaited: ConsoleMark
+    private let staysOn: Bool
     private var console: ConsoleTail
     private var parser: MarkParser
     private let signals: AsyncStream<Signal>
     private let sender: AsyncStream<Signal>.Continuation
     private var helpers: [Task<Void, Never>] = []
+    private var changes: FileChanges?
 
     private(set) var ending: Ending?
     private var started = ContinuousClock.now
@@ -45,14 +51,19 @@ actor MachineWatch {
     /// Whether the agent said that everything is durable.
     var isDone: Bool { doneAt != nil }
 
+    /// - Parameters:
+    ///   - awaited: the mark with which the guest is ready.
+    ///   - staysOn: whether the machine is not to power off when it is done.
     init(
         _ machine: any Machine, tasks: [TaskSpec], token: String, console: ConsoleTail, deadlines: Deadlines,
-        log: EventLog
+        log: EventLog, awaited: ConsoleMark = .ready, staysOn: Bool = false
     ) {
         self.machine = machine
         self.tasks = tasks
         self.deadlines = deadlines
         self.log = log
+        self.awaited = awaited
+        self.staysOn = staysOn
         self.console = console
         parser = MarkParser(token: token)
         (signals, sender) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(256))
@@ -96,7 +107,7 @@ actor MachineWatch {
     ///
     /// - Throws: `CancellationError`.
     func untilReady() async throws {
-        await follow()
+        await take(.tick)
         guard console.exists || readyAt != nil else { return }
         try await wait { $0.readyAt != nil }
     }
@@ -113,6 +124,7 @@ actor MachineWatch {
     /// Stops listening.
     func end() {
         helpers.forEach { $0.cancel() }
+        changes = nil
         sender.finish()
     }
 
@@ -132,7 +144,10 @@ actor MachineWatch {
 
     private func take(_ signal: Signal) async {
         switch signal {
-        case .tick: await follow()
+        case .tick:
+            // The file comes with the machine; until then, and without one, the clock has to do.
+            if changes == nil { changes = console.changes { [sender] in sender.yield(.tick) } }
+            await follow()
         case .event(.state(let state)), .state(let state):
             if [.stopped, .crashed, .gone].contains(state) { ending = .off(state) }
             if state == .lost {
@@ -146,6 +161,7 @@ actor MachineWatch {
     private func checkClock() {
         let now = ContinuousClock.now
         if let doneAt {
+            if staysOn { ending = .done }
             if now > doneAt + deadlines[.powerOff] { ending = .lingering }
             return
         }
@@ -191,7 +207,7 @@ actor MachineWatch {
         for mark in marks {
             let now = ContinuousClock.now
             switch mark {
-            case .ready where readyAt == nil:
+            case awaited where readyAt == nil:
                 readyAt = now
                 log.add(.guestReady) { [started] in $0.ms = started.duration(to: now).milliseconds }
             case .taskStart(let id) where tasks.contains { $0.id == id }:

@@ -12,6 +12,13 @@ extension RunSession {
         guard let machine, !isMachineSilent else { return }
         isMachineSilent = true
         await watch?.end()
+        if let warm = warm?.machine {
+            do {
+                return try await stillMachine(warm)
+            } catch {
+                return note("the IO disk could not be read: \(BackendError.wrapping(error, "machine.pause").message)")
+            }
+        }
         let late = BackendError(.timeout, "machine.stop", "the hypervisor does not stop \(machine.id)")
         do {
             try await abandoning(at: .now + deadlines[.call], late) {
@@ -22,18 +29,7 @@ extension RunSession {
             let known = BackendError.wrapping(error, "machine.stop")
             if known.code == .notFound { return }
             note("the machine was ended without its hypervisor: \(known.message)")
-            await killMachine(machine.id)
-        }
-    }
-
-    /// Kills whatever process carries the machine's name on its command line: nothing else may hold its disks.
-    private func killMachine(_ id: MachineID) async {
-        let own = ProcessIdentity(pid: getpid())
-        for process in ProcessIdentity.all(ofRun: scope.id) where process != own {
-            let command = (try? HostFiles.readText(HostPath("/proc/\(process.pid)/cmdline"))) ?? ""
-            guard command.contains(id.rawValue) else { continue }
-            process.signal(SIGKILL)
-            for _ in 0..<50 where process.isAlive { try? await Task.sleep(for: .milliseconds(40)) }
+            await killMachine(machine.id, of: scope)
         }
     }
 
@@ -74,8 +70,9 @@ extension RunSession {
         harvest = try collector.sort(done.value)
     }
 
-    /// The image must be as it was; what was made over it goes.
-    func rollback() throws {
+    /// The image must be as it was; what was made over it goes, and a warm machine is taken back.
+    func rollback() async throws {
+        try await returnMachine()
         try dropOverlay()
         guard let base = image?.disk, let stamp else { return }
         guard let now = FileStamp(base.path), !now.differs(from: stamp) else {
@@ -96,11 +93,18 @@ extension RunSession {
     func release() async throws {
         let isLost: Bool = if case .lost = await watch?.ending { true } else { false }
         let watch = watch
-        if isLost, let machine { await killMachine(machine.id) } else { await forgetMachine() }
+        await dropMachine()
+        if warm != nil {
+            machine = nil
+        } else if isLost, let machine {
+            await killMachine(machine.id, of: scope)
+        } else {
+            await forgetMachine()
+        }
         self.watch = watch
         let late = BackendError(.timeout, "release", "a backend does not close")
         let disks = disks
-        let hypervisor = choice?.hypervisor
+        let hypervisor = warm == nil ? choice?.hypervisor : nil
         do {
             try await abandoning(at: .now + deadlines[.call], late) {
                 await disks.close()

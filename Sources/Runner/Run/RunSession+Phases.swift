@@ -21,7 +21,12 @@ extension RunSession {
         }
         image = built
         stamp = built.disk.flatMap { FileStamp($0.path) }
-        choice = try await hypervisors.next(for: built, cpus: recipe.machine.cpus)
+        warm = try await warmRun(built)
+        if let warm {
+            choice = warm.place.reached.choice
+        } else {
+            choice = try await hypervisors.next(for: built, cpus: recipe.machine.cpus)
+        }
     }
 
     func fetch() async throws {
@@ -60,12 +65,18 @@ extension RunSession {
 
     /// A disposable disk in a format of the chosen hypervisor; an image without a disk needs none.
     func makeOverlay() async throws {
-        guard let base = image?.disk, let choice else { return }
+        guard warm == nil, let base = image?.disk, let choice else { return }
         try dropOverlay()
         overlay = try await runner.overlay(base, scope.work, choice.info.diskFormats)
     }
 
     func boot() async throws {
+        if warm == nil { try await bootCold() } else { try await wake() }
+        try await watch?.untilReady()
+        try await requireReady()
+    }
+
+    func bootCold() async throws {
         while true {
             guard let choice, let image else { return }
             do {
@@ -83,7 +94,9 @@ extension RunSession {
                 try await makeOverlay()
             }
         }
-        try await watch?.untilReady()
+    }
+
+    private func requireReady() async throws {
         switch await watch?.ending {
         case .late(let reason)?:
             throw BackendError(.timeout, "boot", reason, blame: .guest, evidence: await evidence())
@@ -117,17 +130,25 @@ extension RunSession {
         let machine = try await choice.hypervisor.create(spec)
         self.machine = machine
         isMachineSilent = false
-        let tail = ConsoleTail(
-            log: consoleLog, facet: machine.console, copy: report.draft.appending("console.log"))
-        let watch = MachineWatch(
-            machine, tasks: recipe.tasks, token: job.token, console: tail, deadlines: deadlines, log: log)
+        let watch = watch(machine, job)
         self.watch = watch
         await watch.begin()
         try await machine.start()
         await watch.markStarted()
     }
 
-    var consoleLog: HostPath { scope.work.appending("console.log") }
+    /// A watch over the machine.
+    ///
+    /// - Parameter start: bytes of the console that are none of this run's.
+    func watch(_ machine: any Machine, _ job: JobFolder, from start: Int64 = 0, staysOn: Bool = false) -> MachineWatch {
+        let tail = ConsoleTail(
+            log: consoleLog, facet: machine.console, copy: report.draft.appending("console.log"), start: start)
+        return MachineWatch(
+            machine, tasks: recipe.tasks, token: job.token, console: tail, deadlines: deadlines, log: log,
+            staysOn: staysOn)
+    }
+
+    var consoleLog: HostPath { warm?.machine?.console ?? scope.work.appending("console.log") }
 
     /// Follows the tasks to the machine's end.
     ///
@@ -139,12 +160,14 @@ extension RunSession {
         log.add(.machineEnd) {
             switch ending {
             case .off(let state): $0.status = state.rawValue
+            case .done: $0.status = "done"
             case .late: $0.status = "late"
             case .lingering: $0.status = "lingering"
             case .lost: $0.status = "lost"
             }
         }
         switch ending {
+        case .done: break
         case .late(let reason): note("\(reason); the machine was stopped")
         case .lingering:
             note("the guest said it was done and did not power off; the machine was stopped")

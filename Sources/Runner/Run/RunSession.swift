@@ -13,6 +13,8 @@ actor RunSession {
     let hypervisors: HypervisorChain
     let disks: DiskChain
     let rejections: Rejections
+    let pool: WarmPool?
+    let preference: BackendPreference
 
     // What the phases made so far.
     var image: GuestImage?
@@ -21,6 +23,9 @@ actor RunSession {
     var job: JobFolder?
     var disk: IODisk?
     var choice: HypervisorChain.Choice?
+    var warm: WarmRun?
+    /// Whether the end has begun, so that nothing new is made.
+    var isOver = false
     var overlay: DiskImage?
     var machine: (any Machine)?
     var watch: MachineWatch?
@@ -33,7 +38,7 @@ actor RunSession {
     private let startedMs = EventLog.now
 
     init(
-        _ runner: Runner, _ recipe: Recipe, _ options: RunOptions, _ scope: RunScope,
+        _ runner: Runner, _ recipe: Recipe, _ options: RunOptions, _ scope: RunScope, _ pool: WarmPool?,
         _ observer: @escaping @Sendable (RunEvent) -> Void
     ) throws {
         let configuration = runner.configuration
@@ -55,6 +60,8 @@ actor RunSession {
         self.log = log
         self.deadlines = deadlines
         self.rejections = rejections
+        self.pool = pool
+        preference = hypervisor
         report = try ReportFolder(options.report, run: scope.id, journal: scope.journal)
         try log.keep(in: report.draft.appending("events.jsonl"))
     }
@@ -80,7 +87,8 @@ actor RunSession {
         try await phase(.upload) { try await self.upload() }
         try await phase(.snapshot) { try await self.makeOverlay() }
         // The watch keeps these two deadlines itself; what is over it are calls that hang.
-        try await phase(.boot, slack: .seconds(2) + deadlines[.call]) { try await self.boot() }
+        let making = warm == nil ? Duration.zero : deadlines[.boot] + deadlines[.snapshot]
+        try await phase(.boot, slack: .seconds(2) + deadlines[.call] + making) { try await self.boot() }
         try await phase(.tasks, slack: deadlines[.powerOff] + deadlines[.call]) { try await self.untilOff() }
         try await phase(.download) { try await self.download() }
     }
@@ -118,6 +126,7 @@ actor RunSession {
     /// Gets out what there is, puts everything back, and writes the result.
     private func finish(_ begun: BackendError?) async -> RunOutcome {
         var failure = begun
+        isOver = true
         await silenceMachine()
         let wasReady = await watch?.readyAt != nil
         if let begun, begun.code != .cancelled, harvest == nil, wasReady, disk != nil {
@@ -177,7 +186,8 @@ actor RunSession {
                 file: recipe.file.string, sha256: await sha256(recipe.file),
                 masks: recipe.masks.isEmpty ? nil : recipe.masks),
             image: image.map { .init(name: $0.name, identity: $0.identity) },
-            hypervisor: choice.map { .init(name: $0.name, version: $0.info.version) }, disk: copies,
+            hypervisor: choice.map { .init(name: $0.name, version: $0.info.version) },
+            boot: (warm == nil ? BootMode.cold : .warm).rawValue, disk: copies,
             rejections: rejections.all, phases: phases, tasks: tasks, guest: harvest?.guest ?? [:],
             inputs: inputs.map(\.name), notes: notes, refused: harvest?.refused.refusedCount ?? 0,
             host: HostRecord.values)

@@ -15,16 +15,11 @@ struct RunCommand: AsyncParsableCommand {
     @Argument(help: "The recipe.") var recipe: String
     @Option(help: "Hypervisors to try, in order: H[,H].") var hypervisor: String?
     @Option(help: "Disk backends to try, in order: D[,D].") var disk: String?
-    @Option(help: "How the machine comes up: cold.") var boot: BootMode = .cold
+    @Option(help: "How the machine comes up: cold, warm. Default: what the recipe says.") var boot: BootMode?
     @Option(help: "The result folder; must be new or empty. Default: anyvisor-results/NAME-RUN.") var report: String?
     @Option(help: "When to keep the IO disk in the result folder: never, failed, always.") var keep: KeepMode = .never
     @Flag(help: "Let a hypervisor that only simulates guests count.") var allowSimulated = false
     @Flag(help: "Print result.json.") var json = false
-
-    /// The ways to boot.
-    enum BootMode: String, ExpressibleByArgument, CaseIterable {
-        case cold
-    }
 
     /// When disks are kept.
     enum KeepMode: String, ExpressibleByArgument, CaseIterable {
@@ -45,7 +40,12 @@ struct RunCommand: AsyncParsableCommand {
             options.disks = names(disk)
             options.allowSimulated = allowSimulated
             options.keep = RunOptions.Keep(rawValue: keep.rawValue) ?? .never
-            return await runner.run(recipe, options, in: scope) { progress.show($0) }
+            options.boot = boot
+            let pool = WarmPool(runner, in: scope, limit: 1)
+            let outcome = await runner.run(recipe, options, in: scope, pool: pool) { progress.show($0) }
+            // Shielded: the run may have been interrupted.
+            await Task { await pool.close() }.value
+            return outcome
         }
         progress.finish()
         try RunSummary(outcome).print(json: json)
@@ -72,3 +72,5 @@ struct RunCommand: AsyncParsableCommand {
         (list ?? "").split(separator: ",").map { String($0.filter { $0 != " " }) }
     }
 }
+
+extension BootMode: ExpressibleByArgument {}

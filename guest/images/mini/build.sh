@@ -4,13 +4,8 @@ set -eu
 . "$(dirname "$0")/../common.sh"
 begin mini "$@"
 need ld binutils
-if command -v clang >/dev/null; then
-    assembler=clang
-else
-    assembler=gcc
-    need gcc gcc
-fi
-"$assembler" -c -o "$work/mini.o" "$guest/images/mini/mini.S"
+find_compiler
+"$compiler" -c -o "$work/mini.o" "$guest/images/mini/mini.S"
 ld --oformat binary -Ttext 0x7c00 -o "$work/mini.bin" "$work/mini.o"
 [ "$(wc -c <"$work/mini.bin")" -eq 512 ] || die "the boot sector is not 512 bytes long"
 truncate -s 1048576 "$files/disk.raw"

@@ -17,7 +17,7 @@ extension LibvirtDialect {
         // A host that is itself a guest shows this one and cannot set it: QEMU 7.2 then aborts ("failed to set MSR 0x10a").
         cpuFeaturesOff: ["arch-capabilities"],
         emulator: "qemu-system-x86_64",
-        features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot],
+        features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
         formats: [.raw, .qcow2, .vdi],
         snapshotFormats: [.qcow2],
         bus: LibvirtDialect.qemuBus,

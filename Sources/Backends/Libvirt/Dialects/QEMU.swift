@@ -12,7 +12,7 @@ extension LibvirtDialect {
         // Everything that TCG can do: binary wheels are built for more than the default model has.
         cpuMode: "maximum",
         emulator: "qemu-system-x86_64",
-        features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot],
+        features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
         formats: [.raw, .qcow2, .vdi],
         snapshotFormats: [.qcow2],
         bus: LibvirtDialect.qemuBus,

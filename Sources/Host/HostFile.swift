@@ -1,5 +1,4 @@
 import Abstractions
-import Host
 
 #if canImport(Glibc)
     import Glibc
@@ -13,10 +12,19 @@ public final class HostFile {
     public let descriptor: Int32
 
     /// Takes over a descriptor.
-    init(descriptor: Int32, size: Int64) {
+    public init(descriptor: Int32, size: Int64) {
         self.descriptor = descriptor
         self.size = size
         posix_fadvise(descriptor, 0, 0, Int32(POSIX_FADV_SEQUENTIAL))
+    }
+
+    /// Opens a file.
+    ///
+    /// - Throws: what the host says.
+    public convenience init(_ path: HostPath) throws {
+        let descriptor = open(path.string, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw hostError("host.read", "cannot open \(path)") }
+        self.init(descriptor: descriptor, size: HostFiles.size(path) ?? 0)
     }
 
     /// The ranges with data in order; what lies between them reads as zero.

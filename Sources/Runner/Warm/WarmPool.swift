@@ -1,0 +1,180 @@
+import Abstractions
+import Host
+
+/// Machines that are booted once and taken back to that moment for each job, for all runs of one command.
+///
+/// A run has a machine alone; another gets it only after it was taken back and that was verified. What fails in between is
+/// destroyed, and the next run gets a new one. Machines never outlive the command: those of a killed one are `reap`'s.
+public actor WarmPool {
+    private let runner: Runner
+    private let scope: RunScope
+    private let limit: Int
+    private var lanes: [Key: Lane] = [:]
+    private var made = 0
+    private var making = 0
+    private var busy: [MachineID: WarmMachine] = [:]
+    private var isClosed = false
+
+    /// What two runs have in common that can use the same machine.
+    fileprivate struct Key: Hashable {
+        var image: GuestImage
+        var shape: MachineShape
+        var hypervisor: BackendPreference
+    }
+
+    private struct Lane {
+        var reaching: Task<Reached, any Error>
+        var idle: [WarmMachine] = []
+    }
+
+    /// The hypervisor of a lane, and those that were given up before it.
+    struct Reached: Sendable {
+        var choice: HypervisorChain.Choice
+        var rejected: [(name: String, error: BackendError)]
+    }
+
+    /// A pool without machines.
+    ///
+    /// - Parameters:
+    ///   - scope: an open scope that lives longer than the pool; machines and their files belong to it.
+    ///   - limit: most machines at once, at least as many as there are runs at once.
+    public init(_ runner: Runner, in scope: RunScope, limit: Int) {
+        self.runner = runner
+        self.scope = scope
+        self.limit = max(1, limit)
+    }
+
+    /// One run's place among the machines of its kind.
+    struct Place: Sendable {
+        fileprivate var key: Key
+        var reached: Reached
+    }
+
+    /// The hypervisor that runs machines of this kind, reached once for all runs.
+    ///
+    /// - Throws: `unavailable` with all causes when none is left; an error that does not fall through.
+    func place(
+        for image: GuestImage, _ shape: MachineShape, _ preference: BackendPreference, _ deadlines: Deadlines
+    ) async throws -> Place {
+        guard !isClosed else { throw CancellationError() }
+        let key = Key(image: image, shape: shape, hypervisor: preference)
+        let lane = lanes[key] ?? Lane(reaching: reach(image, shape, preference, deadlines))
+        lanes[key] = lane
+        do {
+            return Place(key: key, reached: try await lane.reaching.value)
+        } catch {
+            // The next run asks anew.
+            if lanes[key]?.idle.isEmpty == true { lanes[key] = nil }
+            throw error
+        }
+    }
+
+    private nonisolated func reach(
+        _ image: GuestImage, _ shape: MachineShape, _ preference: BackendPreference, _ deadlines: Deadlines
+    ) -> Task<Reached, any Error> {
+        let (runner, scope) = (runner, scope)
+        return Task {
+            try await RunScope.$adopted.withValue(scope) {
+                let rejected = Rejections(EventLog(attempt: scope.id) { _ in })
+                let proofs = ProofCache(folder: runner.cache.appending("proofs")) { _ in }
+                let chain = try HypervisorChain(
+                    preference, runner.registry, proofs: proofs, patience: deadlines[.call] * 2
+                ) { rejected.add(.hypervisor, $0, $1) }
+                let choice = try await chain.next(for: image, cpus: shape.cpus)
+                return Reached(choice: choice, rejected: rejected.all.map { ($0.backend, $0.error) })
+            }
+        }
+    }
+
+    /// A machine that waits, with an IO disk of at least this size: one that is free, else a new one.
+    ///
+    /// - Throws: what stands against a new one.
+    func take(_ place: Place, size: Int64, _ deadlines: Deadlines) async throws -> WarmMachine {
+        if let index = lanes[place.key]?.idle.lastIndex(where: { $0.disk.size >= size }),
+            let machine = lanes[place.key]?.idle.remove(at: index)
+        {
+            busy[machine.machine.id] = machine
+            return machine
+        }
+        await makeRoom(deadlines)
+        made += 1
+        making += 1
+        defer { making -= 1 }
+        let name = "w\(made)"
+        let order = WarmOrder(
+            image: place.key.image, shape: place.key.shape, room: Self.room(size), deadlines: deadlines)
+        let machine = try await RunScope.$adopted.withValue(scope) {
+            try await WarmMachine.make(
+                name, order, on: place.reached.choice, in: scope, overlay: runner.overlay)
+        }
+        busy[machine.machine.id] = machine
+        guard !isClosed, !Task.isCancelled else {
+            await drop(machine, deadlines)
+            throw CancellationError()
+        }
+        return machine
+    }
+
+    /// The size of the disks of machines that take jobs of this size: few sizes, so that machines fit many jobs.
+    static func room(_ size: Int64) -> Int64 {
+        var room: Int64 = 512 << 20
+        while room < size { room *= 2 }
+        return room
+    }
+
+    private func makeRoom(_ deadlines: Deadlines) async {
+        while busy.count + making + lanes.values.reduce(0, { $0 + $1.idle.count }) >= limit {
+            guard let key = lanes.first(where: { !$0.value.idle.isEmpty })?.key,
+                let machine = lanes[key]?.idle.removeFirst()
+            else { return }
+            await machine.destroy(within: deadlines[.call])
+        }
+    }
+
+    /// Takes a machine back to the moment in which it waits, and lets others have it.
+    ///
+    /// - Throws: why it cannot be taken back; it is destroyed then.
+    func giveBack(_ machine: WarmMachine, _ place: Place, _ deadlines: Deadlines) async throws {
+        do {
+            try await machine.restore()
+        } catch {
+            await drop(machine, deadlines)
+            throw error
+        }
+        // A console without end would fill the host's disk.
+        guard !isClosed, lanes[place.key] != nil, (HostFiles.size(machine.console) ?? 0) < ConsoleTail.keep else {
+            return await drop(machine, deadlines)
+        }
+        busy[machine.machine.id] = nil
+        lanes[place.key]?.idle.append(machine)
+    }
+
+    /// Destroys a machine that cannot be taken back.
+    func drop(_ machine: WarmMachine, _ deadlines: Deadlines) async {
+        await machine.destroy(within: deadlines[.call])
+        busy[machine.machine.id] = nil
+    }
+
+    /// Gives up a hypervisor that answers no more, with its machines; the next run reaches for one anew.
+    func giveUp(_ place: Place, _ deadlines: Deadlines) async {
+        guard let lane = lanes.removeValue(forKey: place.key) else { return }
+        await close(lane, deadlines)
+    }
+
+    private func close(_ lane: Lane, _ deadlines: Deadlines) async {
+        for machine in lane.idle { await machine.destroy(within: deadlines[.call]) }
+        guard let choice = try? await lane.reaching.value.choice else { return }
+        let late = BackendError(.timeout, "release", "closing took too long")
+        try? await abandoning(at: .now + deadlines[.call], late) { await choice.hypervisor.close() }
+    }
+
+    /// Destroys every machine and closes every hypervisor.
+    public func close() async {
+        isClosed = true
+        let deadlines = runner.configuration.deadlines
+        for machine in busy.values { await drop(machine, deadlines) }
+        let left = lanes.values
+        lanes = [:]
+        for lane in left { await close(lane, deadlines) }
+    }
+}
