@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end machines kills fallback full-host torture virtualbox fixtures power-loss lab-kvm fuzz lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end machines warm faults kills fallback full-host torture virtualbox fixtures power-loss lab-kvm fuzz lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -52,6 +52,12 @@ end-to-end: setup build ## every promise of a run, on real machines
 machines: setup build ## machines and snapshots of one's own, and what goes wrong with them: KILLS=, HYPERVISOR=
 	scripts/machines.sh "$(ANYVISOR)"
 
+warm: setup build ## jobs on machines that are taken back to the moment in which they had booted: HYPERVISOR=
+	scripts/warm.sh "$(ANYVISOR)"
+
+faults: setup build ## what goes wrong with a libvirt daemon while a run uses it
+	scripts/faults.sh "$(ANYVISOR)"
+
 kills: setup build ## kill -9 of each process of a run at journal records and random moments: STEP=, KILLS=, SEED=
 	STEP="$${STEP:-1}" KILLS="$${KILLS:-50}" scripts/kills.sh "$(ANYVISOR)"
 
@@ -90,7 +96,7 @@ fmt: ## format all sources in place
 	swift format --in-place --recursive --parallel Sources Tests Fuzz plugins Package.swift
 
 bench: setup build ## measure in turns against the thing to beat
-	for what in disk chain memory fuse cold-run; do Benchmarks/$$what.sh "$(ANYVISOR)"; done
+	for what in disk chain memory fuse cold-run warm; do Benchmarks/$$what.sh "$(ANYVISOR)"; done
 
 ci: ## what .ci/run calls
 	scripts/ci.sh

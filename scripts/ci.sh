@@ -25,6 +25,10 @@ step "end to end"
 make --no-print-directory end-to-end
 step "machines and snapshots"
 make --no-print-directory machines KILLS=4
+step "machines that start warm"
+make --no-print-directory warm
+step "faults of a libvirt daemon"
+make --no-print-directory faults
 step "kill -9 of every process of a run, short"
 make --no-print-directory kills STEP=4 KILLS=6
 step "fallback"

@@ -92,6 +92,9 @@ struct LibvirtFailure {
             remedy: "the host has too little memory free"),
         Hint(text: "cannot set up guest memory", code: .unavailable, blame: .host, retry: .backoff),
         Hint(text: "Permission denied", code: .permissionDenied, blame: .host),
+        Hint(
+            text: "Failed to connect socket to", code: .unavailable, blame: .host,
+            remedy: "is libvirt's daemon running there?"),
         Hint(text: "No such file or directory", code: .notFound, blame: .host),
         Hint(text: "domain is not running", code: .invalidState, blame: .caller),
     ]

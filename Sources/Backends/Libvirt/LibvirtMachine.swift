@@ -100,6 +100,7 @@ final class LibvirtMachine: Machine {
 
     func destroy() async throws {
         if record.isGone { return }
+        if connection.isLost, connection.root == nil { return try await destroyAnew() }
         do {
             try await forceStop("machine.destroy")
             try await record.call("machine.destroy") { [self] in
@@ -122,6 +123,21 @@ final class LibvirtMachine: Machine {
             record.end(.gone)
             connection.machines.remove(record.uuid)
         }
+    }
+
+    /// Removes it by a connection of its own, since that which made it is lost: a daemon that was started again knows it still.
+    private func destroyAnew() async throws {
+        let again = try await LibvirtConnection.open(.uri(connection.uri), root: nil)
+        let result = await Task {
+            try await again.worker.call("machine.destroy") { [self] in
+                try again.withDomain("machine.destroy", record) { domain in
+                    if virDomainIsActive(domain) == 1 { virDomainDestroy(domain) }
+                    try undefine(domain)
+                }
+            }
+        }.result
+        await again.close()
+        try result.get()
     }
 
     private func undefine(_ domain: OpaquePointer) throws {

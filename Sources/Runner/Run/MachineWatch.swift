@@ -94,7 +94,8 @@ actor MachineWatch {
                         sender.yield(.state(state))
                     } catch {
                         if Task.isCancelled { return }
-                        sender.yield(.unreachable(BackendError.wrapping(error, "machine.state")))
+                        let known = BackendError.wrapping(error, "machine.state")
+                        sender.yield(.unreachable(known.code == .timeout ? late.caused(by: known) : known))
                     }
                 }
             })

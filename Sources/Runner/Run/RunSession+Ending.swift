@@ -91,15 +91,15 @@ extension RunSession {
 
     /// Frees the machine and the backends; a backend that hangs is left to its own end.
     func release() async throws {
-        let isLost: Bool = if case .lost = await watch?.ending { true } else { false }
+        let loss: BackendError? = if case .lost(let error) = await watch?.ending { error } else { nil }
         let watch = watch
         await dropMachine()
         if warm != nil {
             machine = nil
-        } else if isLost, let machine {
-            await killMachine(machine.id, of: scope)
         } else {
-            await forgetMachine()
+            if loss != nil, let machine { await killMachine(machine.id, of: scope) }
+            // A backend that answers no more is not asked, unless it can be reached anew.
+            if loss == nil || loss?.retry == .reopen { await forgetMachine() }
         }
         self.watch = watch
         let late = BackendError(.timeout, "release", "a backend does not close")

@@ -178,8 +178,17 @@ extension RunSession {
                     .internal, "tasks", "the agent in the guest gave up: \(agentError)", blame: .guest,
                     evidence: await evidence())
             }
+            try await refuseRemoved()
             if await !watch.isDone, machine?.console != nil { note("the machine ended before the tasks were over") }
         }
+    }
+
+    /// - Throws: `notFound` when the machine is not only off, but somebody has removed it.
+    private func refuseRemoved() async throws {
+        guard let machine, await watch?.isDone == false, try await machine.state() == .gone else { return }
+        throw BackendError(
+            .notFound, "tasks", "somebody else removed machine '\(machine.id)' while its tasks ran", blame: .host,
+            evidence: await evidence())
     }
 
     func progress(_ phase: String) -> ProgressSink {

@@ -10,6 +10,7 @@ public actor WarmPool {
     private let scope: RunScope
     private let limit: Int
     private var lanes: [Key: Lane] = [:]
+    private var lanesMade = 0
     private var made = 0
     private var making = 0
     private var busy: [MachineID: WarmMachine] = [:]
@@ -23,6 +24,8 @@ public actor WarmPool {
     }
 
     private struct Lane {
+        /// A lane that was given up and the one after it have the same key.
+        var number: Int
         var reaching: Task<Reached, any Error>
         var idle: [WarmMachine] = []
     }
@@ -47,6 +50,7 @@ public actor WarmPool {
     /// One run's place among the machines of its kind.
     struct Place: Sendable {
         fileprivate var key: Key
+        fileprivate var lane: Int
         var reached: Reached
     }
 
@@ -58,13 +62,16 @@ public actor WarmPool {
     ) async throws -> Place {
         guard !isClosed else { throw CancellationError() }
         let key = Key(image: image, shape: shape, hypervisor: preference)
-        let lane = lanes[key] ?? Lane(reaching: reach(image, shape, preference, deadlines))
-        lanes[key] = lane
+        if lanes[key] == nil {
+            lanesMade += 1
+            lanes[key] = Lane(number: lanesMade, reaching: reach(image, shape, preference, deadlines))
+        }
+        guard let lane = lanes[key] else { throw CancellationError() }
         do {
-            return Place(key: key, reached: try await lane.reaching.value)
+            return Place(key: key, lane: lane.number, reached: try await lane.reaching.value)
         } catch {
             // The next run asks anew.
-            if lanes[key]?.idle.isEmpty == true { lanes[key] = nil }
+            if lanes[key]?.number == lane.number { lanes[key] = nil }
             throw error
         }
     }
@@ -90,7 +97,8 @@ public actor WarmPool {
     ///
     /// - Throws: what stands against a new one.
     func take(_ place: Place, size: Int64, _ deadlines: Deadlines) async throws -> WarmMachine {
-        if let index = lanes[place.key]?.idle.lastIndex(where: { $0.disk.size >= size }),
+        if lanes[place.key]?.number == place.lane,
+            let index = lanes[place.key]?.idle.lastIndex(where: { $0.disk.size >= size }),
             let machine = lanes[place.key]?.idle.remove(at: index)
         {
             busy[machine.machine.id] = machine
@@ -141,8 +149,12 @@ public actor WarmPool {
             await drop(machine, deadlines)
             throw error
         }
+        // Somebody may have lost patience and dropped it meanwhile.
+        guard busy[machine.machine.id] != nil else { return }
         // A console without end would fill the host's disk.
-        guard !isClosed, lanes[place.key] != nil, (HostFiles.size(machine.console) ?? 0) < ConsoleTail.keep else {
+        guard !isClosed, lanes[place.key]?.number == place.lane,
+            (HostFiles.size(machine.console) ?? 0) < ConsoleTail.keep
+        else {
             return await drop(machine, deadlines)
         }
         busy[machine.machine.id] = nil
@@ -157,7 +169,7 @@ public actor WarmPool {
 
     /// Gives up a hypervisor that answers no more, with its machines; the next run reaches for one anew.
     func giveUp(_ place: Place, _ deadlines: Deadlines) async {
-        guard let lane = lanes.removeValue(forKey: place.key) else { return }
+        guard lanes[place.key]?.number == place.lane, let lane = lanes.removeValue(forKey: place.key) else { return }
         await close(lane, deadlines)
     }
 
