@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end machines warm faults kills fallback full-host torture virtualbox fixtures power-loss lab-kvm fuzz lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end machines matrix warm faults kills fallback full-host torture virtualbox fixtures power-loss lab-kvm fuzz lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -57,6 +57,9 @@ warm: setup build ## jobs on machines that are taken back to the moment in which
 
 faults: setup build ## what goes wrong with a libvirt daemon while a run uses it
 	scripts/faults.sh "$(ANYVISOR)"
+
+matrix: setup build ## many runs in one command, interrupted and killed too: KILLS=, HYPERVISOR=
+	scripts/matrix.sh "$(ANYVISOR)"
 
 kills: setup build ## kill -9 of each process of a run at journal records and random moments: STEP=, KILLS=, SEED=
 	STEP="$${STEP:-1}" KILLS="$${KILLS:-50}" scripts/kills.sh "$(ANYVISOR)"

@@ -105,7 +105,7 @@ let package = Package(
         tests("VBoxManageTests", ["Host", "BackendSupport", "VBoxManageBackend"]),
         tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend", "DirectBackend"]),
         tests("AnyvisorKitTests", ["Host", "Filters", "AnyvisorKit", "anyvisor"]),
-        tests("CommandTests", ["Host", "anyvisor"]),
+        tests("CommandTests", ["Host", "Runner", "anyvisor"]),
         tests(
             "ConformanceTests",
             [

@@ -29,6 +29,8 @@ step "machines that start warm"
 make --no-print-directory warm
 step "faults of a libvirt daemon"
 make --no-print-directory faults
+step "many runs in one command"
+make --no-print-directory matrix KILLS=1
 step "kill -9 of every process of a run, short"
 make --no-print-directory kills STEP=4 KILLS=6
 step "fallback"

@@ -87,7 +87,8 @@ public enum HostFiles {
     )
         throws
     {
-        let temporary = HostPath("\(path.string).tmp\(getpid())")
+        // Several runs of one process may write the same file at once.
+        let temporary = HostPath("\(path.string).tmp\(getpid()).\(UInt32.random(in: 0 ... .max))")
         let descriptor = open(temporary.string, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode)
         guard descriptor >= 0 else { throw hostError("host.write", "cannot write \(path)") }
         do {

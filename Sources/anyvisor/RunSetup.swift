@@ -59,15 +59,25 @@ enum RunSetup {
         return raw
     }
 
-    /// Reads a recipe and checks it against this program's backends and images.
+    /// Reads recipes, each with all runs of its matrix, and checks them against this program's backends and images.
     ///
     /// - Throws: `Problems` with everything that is wrong.
-    static func recipe(
-        _ path: String, _ registry: BackendRegistry, _ configuration: Configuration, _ store: ImageStore
-    ) throws -> Recipe {
-        let recipe = try Recipe(file: HostPath(path))
-        let problems = RecipeCheck(registry: registry, images: store.names).diagnostics(recipe, configuration)
+    static func recipes(
+        _ paths: [String], _ registry: BackendRegistry, _ configuration: Configuration, _ store: ImageStore
+    ) throws -> [Recipe] {
+        let check = RecipeCheck(registry: registry, images: store.names)
+        var recipes: [Recipe] = []
+        var problems: [Diagnostic] = []
+        for path in paths {
+            do {
+                let found = try Recipe.all(in: HostPath(path))
+                problems += found.flatMap { check.diagnostics($0, configuration) }
+                recipes += found
+            } catch let known as Problems {
+                problems += known.diagnostics
+            }
+        }
         guard problems.isEmpty else { throw Problems(problems) }
-        return recipe
+        return recipes
     }
 }

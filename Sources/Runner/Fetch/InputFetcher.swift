@@ -58,12 +58,23 @@ struct InputFetcher: Sendable {
         }
         let key = String(decoding: try JSONText.encode(request, pretty: false), as: UTF8.self)
         let stored = cache.appending("wheels").appending(Self.name(of: key))
-        if isFresh(stored, key) {
-            note("inputs are in the cache")
-        } else {
-            try await download(request, key, to: stored)
+        if !isFresh(stored, key) {
+            // One at a time: a set that another run copies from must not be replaced by the same one.
+            try HostFiles.makeDirectories(stored.parent)
+            let lock = try await FileLock.waiting(
+                for: stored.parent.appending(".\(stored.name).lock"), within: CallDeadline.remaining ?? .seconds(600))
+            defer { withExtendedLifetime(lock) {} }
+            if !isFresh(stored, key) {
+                try await download(request, key, to: stored)
+                return files(stored)
+            }
         }
-        return HostFiles.names(in: stored.appending("files")).map { stored.appending("files").appending($0) }
+        note("inputs are in the cache")
+        return files(stored)
+    }
+
+    private func files(_ stored: HostPath) -> [HostPath] {
+        HostFiles.names(in: stored.appending("files")).map { stored.appending("files").appending($0) }
     }
 
     private func isFresh(_ stored: HostPath, _ key: String) -> Bool {
@@ -75,7 +86,6 @@ struct InputFetcher: Sendable {
 
     private func download(_ request: FetchRequest, _ key: String, to stored: HostPath) async throws {
         let parent = stored.parent
-        try HostFiles.makeDirectories(parent)
         let fresh = parent.appending(".\(run)")
         try journal.append(.path(fresh))
         defer { try? HostFiles.removeTree(fresh) }
@@ -93,9 +103,8 @@ struct InputFetcher: Sendable {
             deadline: CallDeadline.remaining ?? .seconds(600))
         try Self.check(outcome)
         try HostFiles.write(Array(key.utf8), to: fresh.appending("request.json"))
-        // Another run may have been faster; its set is as good as ours.
         try HostFiles.removeTree(stored)
-        guard rename(fresh.string, stored.string) == 0 || errno == ENOTEMPTY || errno == EEXIST else {
+        guard rename(fresh.string, stored.string) == 0 else {
             throw hostError("fetch", "cannot keep the inputs in \(stored)")
         }
     }

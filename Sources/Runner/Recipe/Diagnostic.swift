@@ -40,9 +40,10 @@ public struct Problems: Error, Sendable, Hashable, CustomStringConvertible {
     /// The problems in the order of their places.
     public var diagnostics: [Diagnostic]
 
-    /// Sorts the problems by their place.
+    /// Sorts the problems by their place, each once: the runs of a matrix share most of theirs.
     public init(_ diagnostics: [Diagnostic]) {
-        self.diagnostics = diagnostics.sorted {
+        var seen: Set<Diagnostic> = []
+        self.diagnostics = diagnostics.filter { seen.insert($0).inserted }.sorted {
             ($0.place.file, $0.place.line, $0.place.column) < ($1.place.file, $1.place.line, $1.place.column)
         }
     }

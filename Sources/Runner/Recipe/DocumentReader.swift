@@ -8,6 +8,7 @@ import Yams
 final class DocumentReader {
     private let file: String
     private(set) var diagnostics: [Diagnostic] = []
+    private var lines: [Substring] = []
 
     init(file: HostPath) { self.file = file.string }
 
@@ -22,6 +23,7 @@ final class DocumentReader {
             let known = BackendError.wrapping(error, "recipe.read")
             throw Problems([Diagnostic(.init(file: file), known.message)])
         }
+        lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
         do {
             guard let node = try Yams.compose(yaml: text) else {
                 throw Problems([Diagnostic(.init(file: file), "the file is empty")])
@@ -52,6 +54,30 @@ final class DocumentReader {
 
     func complain(_ node: Node, _ message: String) {
         diagnostics.append(Diagnostic(place(node), message))
+    }
+
+    /// Complains about a text within a scalar: about its nth occurrence from the scalar's beginning, counted from 0.
+    func complain(_ node: Node, occurrence: Int, of text: String, _ message: String) {
+        diagnostics.append(Diagnostic(place(node, occurrence, of: text), message))
+    }
+
+    /// The scalar's own place when the file has the text in another way, as with escapes.
+    private func place(_ node: Node, _ occurrence: Int, of text: String) -> Diagnostic.Place {
+        let start = place(node)
+        var left = occurrence
+        for (index, line) in lines.enumerated().dropFirst(start.line - 1) {
+            let scalars = line.unicodeScalars
+            var rest = index == start.line - 1 ? Substring(scalars.dropFirst(start.column - 1)) : line
+            while let range = rest.firstRange(of: text) {
+                if left == 0 {
+                    let column = scalars.distance(from: scalars.startIndex, to: range.lowerBound) + 1
+                    return Diagnostic.Place(file: file, line: index + 1, column: column)
+                }
+                left -= 1
+                rest = rest[range.upperBound...]
+            }
+        }
+        return start
     }
 
     /// The values of a mapping by key; unknown keys are complained about.

@@ -26,6 +26,8 @@ public struct Recipe: Sendable, Hashable {
     public var results: ResultQuota
     /// Regular expressions for what differs from run to run; see `RunComparison`.
     public var masks: [String] = []
+    /// The values of `matrix:` that this one of its runs has.
+    public var matrix = MatrixCell()
     /// Where the checked things stand, keyed like `image`, `inputs[2]`, `hypervisor.prefer[0]`.
     public var places: [String: Diagnostic.Place]
 

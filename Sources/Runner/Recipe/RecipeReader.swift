@@ -3,16 +3,27 @@ import Host
 import Yams
 
 extension Recipe {
-    /// Reads and checks a recipe's text; what depends on this host is checked by `RecipeCheck`.
+    /// Reads and checks a file's text; what depends on this host is checked by `RecipeCheck`.
+    ///
+    /// - Returns: a recipe for each cell of its `matrix:`, in order; without one a single recipe.
+    /// - Throws: `Problems` with everything that is wrong.
+    public static func all(in file: HostPath) throws -> [Recipe] { try RecipeReader(file: file).read() }
+
+    /// Reads and checks a recipe that has no `matrix:`, or one of a single run.
     ///
     /// - Throws: `Problems` with everything that is wrong.
     public init(file: HostPath) throws {
-        let reader = RecipeReader(file: file)
-        self = try reader.read()
+        let all = try Recipe.all(in: file)
+        guard let first = all.first, all.count == 1 else {
+            throw Problems([
+                Diagnostic(.init(file: file.string), "the recipe is for \(all.count) runs, and one is asked for")
+            ])
+        }
+        self = first
     }
 }
 
-/// Turns a recipe's YAML into a `Recipe`.
+/// Turns a recipe's YAML into a `Recipe`, or one for each cell of its matrix.
 struct RecipeReader {
     let file: HostPath
     let document: DocumentReader
@@ -22,22 +33,35 @@ struct RecipeReader {
         document = DocumentReader(file: file)
     }
 
+    static let matrixKey = "matrix"
     private static let keys = [
         "name", "image", "machine", "hypervisor", "disk", "boot", "deadlines", "inputs", "tasks", "results", "masks",
+        matrixKey,
     ]
 
-    func read() throws -> Recipe {
+    func read() throws -> [Recipe] {
         let top = try document.top(of: file)
-        guard let fields = document.fields(top, "the recipe", known: Self.keys) else {
-            throw Problems(document.diagnostics)
+        let matrix = MatrixReader(document: document)
+        let recipes: [Recipe]
+        if let cells = matrix.cells(top) {
+            recipes = cells.compactMap { recipe(matrix.filled(top, $0), $0) }
+        } else {
+            recipes = [recipe(top, MatrixCell())].compactMap(\.self)
         }
+        guard document.diagnostics.isEmpty else { throw Problems(document.diagnostics) }
+        return recipes
+    }
+
+    /// What is wrong has been complained about.
+    private func recipe(_ top: Node, _ cell: MatrixCell) -> Recipe? {
+        guard let fields = document.fields(top, "the recipe", known: Self.keys) else { return nil }
         for required in ["image", "tasks"] where fields[required] == nil {
             document.complain(top, "the recipe has no '\(required)'")
         }
         var recipe = Recipe(
             file: file, name: name(fields["name"]), image: .name(""), machine: machine(fields["machine"]),
             hypervisor: BackendPreference(), disk: BackendPreference(), deadlines: [:], inputs: [], tasks: [],
-            results: ResultQuota(), places: [:])
+            results: ResultQuota(), matrix: cell, places: [:])
         let layer = LayerReader(document: document)
         recipe.hypervisor = layer.preference(fields["hypervisor"], "hypervisor", &recipe.places)
         recipe.disk = layer.preference(fields["disk"], "disk", &recipe.places)
@@ -55,11 +79,16 @@ struct RecipeReader {
             // A bad input has been complained about, so the numbers cannot be looked at any more.
             if let input = input(node) { recipe.inputs.append(input) }
         }
-        if let node = fields["tasks"] {
-            recipe.tasks = TaskReader(document: document).tasks(node)
-        }
-        guard document.diagnostics.isEmpty else { throw Problems(document.diagnostics) }
+        if let node = fields["tasks"] { recipe.tasks = tasks(node, cell) }
         return recipe
+    }
+
+    private func tasks(_ node: Node, _ cell: MatrixCell) -> [TaskSpec] {
+        TaskReader(document: document).tasks(node).map { task in
+            var task = task
+            task.environment.merge(cell.environment) { own, _ in own }
+            return task
+        }
     }
 
     private func name(_ node: Node?) -> String {

@@ -14,18 +14,26 @@ struct ReportFolder: Sendable {
 
     /// Makes the draft.
     ///
-    /// - Throws: `alreadyExists` when the target has content, what the host says.
+    /// - Throws: `invalidArgument` when the target has content, what the host says.
     init(_ target: HostPath, run: String, journal: Journal) throws {
-        let target = HostFiles.absolute(target)
-        if HostFiles.exists(target), !HostFiles.isDirectory(target) || !HostFiles.names(in: target).isEmpty {
-            throw BackendError(
-                .invalidArgument, "report", "the result folder \(target) exists already, name another with --report")
-        }
+        let target = try Self.free(target)
         self.target = target
         draft = target.parent.appending(".\(target.name).\(run)")
         try HostFiles.makeDirectories(target.parent)
         try journal.append(.path(draft))
         try HostFiles.makeDirectories(draft)
+    }
+
+    /// The absolute path of a folder that is not there yet, or empty.
+    ///
+    /// - Throws: `invalidArgument` when it has content.
+    static func free(_ target: HostPath) throws -> HostPath {
+        let target = HostFiles.absolute(target)
+        if HostFiles.exists(target), !HostFiles.isDirectory(target) || !HostFiles.names(in: target).isEmpty {
+            throw BackendError(
+                .invalidArgument, "report", "the result folder \(target) exists already, name another with --report")
+        }
+        return target
     }
 
     /// Puts the folder in its place, whole.

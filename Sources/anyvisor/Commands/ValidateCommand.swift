@@ -14,13 +14,16 @@ struct ValidateCommand: AsyncParsableCommand {
     private struct Answer: Encodable {
         var ok: Bool
         var problems: [Diagnostic]
+        /// How many runs its matrix has.
+        var runs: Int?
     }
 
     func run() async throws {
         let catalogue = try Catalogue.load()
+        let found: [Recipe]
         do {
             let configuration = try RunSetup.configuration(catalogue)
-            _ = try RunSetup.recipe(recipe, catalogue.registry, configuration, try ImageStore.load())
+            found = try RunSetup.recipes([recipe], catalogue.registry, configuration, try ImageStore.load())
         } catch let problems as Problems {
             if json {
                 try Terminal.json(Answer(ok: false, problems: problems.diagnostics))
@@ -29,7 +32,8 @@ struct ValidateCommand: AsyncParsableCommand {
             }
             throw ArgumentParser.ExitCode(ExitStatus.usage)
         }
-        if json { return try Terminal.json(Answer(ok: true, problems: [])) }
-        Terminal.say("OK")
+        let runs = found.first?.matrix.values.isEmpty == false ? found.count : nil
+        if json { return try Terminal.json(Answer(ok: true, problems: [], runs: runs)) }
+        Terminal.say(runs.map { "OK, \($0) \($0 == 1 ? "run" : "runs")" } ?? "OK")
     }
 }
