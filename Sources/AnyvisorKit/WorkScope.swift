@@ -32,6 +32,7 @@ package struct WorkScope: Sendable {
             do {
                 // Clearing up goes on when the work was cancelled.
                 try await Task { try await recoverImages() }.value
+                if let left = scope.left { throw BackendError(.inUse, "scope", left) }
                 try scope.remove()
             } catch {
                 leftover(BackendError.wrapping(error, "scope"))

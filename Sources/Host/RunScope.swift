@@ -10,6 +10,7 @@ import Abstractions
 /// STATE/runs/<run>/lock           held while the command lives
 ///                  journal.jsonl  what it made outside these folders
 ///                  work/          every temporary file
+///                  left           what is still there when the command has ended, for `reap`
 ///                  mount-server   only for `anyvisor mount`: the number of the process that serves it and holds the lock
 /// /tmp/av-<uid>-<run>/            sockets and libvirt roots, whose paths must be short
 /// ```
@@ -72,6 +73,14 @@ public struct RunScope: Sendable {
         guard let journal = HostEnvironment.variable("ANYVISOR_JOURNAL") else { return nil }
         return RunScope(folder: HostPath(journal).parent)
     }
+
+    /// Leaves the scope to `reap`, although its command ends: something that stands in the journal is still there.
+    ///
+    /// - Throws: what the host says.
+    public func leave(_ what: String) throws { try HostFiles.write(Array(what.utf8), to: folder.appending("left")) }
+
+    /// What the scope was left to `reap` for; nil when there is nothing.
+    public var left: String? { try? HostFiles.readText(folder.appending("left")) }
 
     /// Removes the folders of a scope that ended well; what was journaled must be gone already.
     ///

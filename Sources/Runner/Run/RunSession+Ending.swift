@@ -33,16 +33,29 @@ extension RunSession {
         }
     }
 
-    /// Destroys the machine, within the time for one call.
-    func forgetMachine() async {
-        guard let machine else { return }
+    /// Destroys the machine, within the time for one call; false when it may be there still.
+    @discardableResult func forgetMachine() async -> Bool {
+        guard let machine else { return true }
         self.machine = nil
         watch = nil
         let late = BackendError(.timeout, "machine.destroy", "the hypervisor does not destroy \(machine.id)")
         do {
             try await abandoning(at: .now + deadlines[.call], late) { try await machine.destroy() }
+            return true
         } catch {
             log.note(BackendError.wrapping(error, "machine.destroy").message)
+            return false
+        }
+    }
+
+    /// A hypervisor that outlives its process still knows a machine that it could not be asked to remove.
+    private func leaveToReap(_ id: MachineID) {
+        let records = (try? scope.journal.records()) ?? []
+        for case .domain(let uri, id.rawValue) in records {
+            let what = "machine '\(id)' is still defined at \(uri)"
+            note("\(what); `anyvisor reap` removes it")
+            try? scope.leave(what)
+            return
         }
     }
 
@@ -96,10 +109,12 @@ extension RunSession {
         await dropMachine()
         if warm != nil {
             machine = nil
-        } else {
+        } else if let id = machine?.id {
             if loss != nil, let machine { await killMachine(machine.id, of: scope) }
             // A backend that answers no more is not asked, unless it can be reached anew.
-            if loss == nil || loss?.retry == .reopen { await forgetMachine() }
+            let isAsked = loss == nil || loss?.retry == .reopen
+            let isGone = isAsked ? await forgetMachine() : false
+            if !isGone { leaveToReap(id) }
         }
         self.watch = watch
         let late = BackendError(.timeout, "release", "a backend does not close")
