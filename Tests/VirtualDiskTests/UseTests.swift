@@ -51,12 +51,18 @@ import Testing
         withExtendedLifetime(writer) {}
     }
 
-    @Test func `a lock that outlives its holder's descriptors for a moment is waited for`() throws {
-        let image = try image(.raw)
+    /// The whole image, our byte and QEMU's for writing.
+    @Test(arguments: [(ImageFormat.raw, off_t(0), off_t(0)), (.qcow2, 300, 1), (.qcow2, 101, 1)])
+    func `a lock that outlives its holder's descriptors for a moment is waited for`(
+        _ format: ImageFormat, _ start: off_t, _ length: off_t
+    ) throws {
+        let image = try image(format)
         // A mapping keeps the open file, and so its lock, when its descriptor is closed: what a dying process looks like.
         let descriptor = open(image.path.string, O_RDWR | O_CLOEXEC)
         var request = flock()
         request.l_type = Int16(F_WRLCK)
+        request.l_start = start
+        request.l_len = length
         try #require(fcntl(descriptor, FileLock.setLock, &request) == 0)
         let mapping = mmap(nil, 4096, PROT_READ, MAP_SHARED, descriptor, 0)
         close(descriptor)

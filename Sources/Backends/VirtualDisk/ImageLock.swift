@@ -24,10 +24,17 @@ enum ImageLock {
     ///
     /// - Throws: `inUse` that names the process that holds the image, where it can be seen.
     static func take(_ file: PosixFile, _ mode: AccessMode) throws {
-        guard let problem = attempt(file, mode) else { return }
-        // A process that was killed has no descriptors to see any more, and its locks for a moment yet.
-        guard problem.code == .inUse, holder(of: file) == nil,
-            eventually(within: .seconds(1), { attempt(file, mode) == nil })
+        try settle(file, within: .seconds(1), { $0 == nil }) { attempt(file, mode) }
+    }
+
+    /// Tries again while nobody holds the image who will not let go by himself: a process that was killed has no descriptors to see
+    /// any more, and its locks for a moment yet.
+    private static func settle(
+        _ file: PosixFile, within limit: Duration, _ isPassing: (_ holder: String?) -> Bool, _ attempt: () -> BackendError?
+    ) throws {
+        guard let problem = attempt() else { return }
+        guard problem.code == .inUse, isPassing(holder(of: file)),
+            eventually(within: limit, { attempt() == nil })
         else { throw problem }
     }
 
@@ -47,15 +54,12 @@ enum ImageLock {
     ///
     /// - Throws: `inUse`.
     static func takeBesideQEMU(_ file: PosixFile, _ mode: AccessMode) throws {
-        guard set(file, mode == .readWrite ? F_WRLCK : F_RDLCK, ourByte, 1) else { throw refusal(file) }
         // A writer is alone; a reader minds only writers.
         let (first, count): (off_t, off_t) = mode == .readWrite ? (100, 104) : (qemuWriteByte, 1)
-        func isLeftAlone() -> Bool { isFree(file, F_WRLCK, first, count) }
-        if isLeftAlone() { return }
-        let problem = held(file)
-        // One that was ours dies with its user, but a moment later.
-        guard problem.message.contains("(qemu-nbd)"), eventually(within: .seconds(5), isLeftAlone) else {
-            throw problem
+        // A qemu-nbd that was ours dies with its user, but a moment later.
+        try settle(file, within: .seconds(5), { $0 == nil || $0?.hasSuffix("(qemu-nbd)") == true }) {
+            guard set(file, mode == .readWrite ? F_WRLCK : F_RDLCK, ourByte, 1) else { return refusal(file) }
+            return isFree(file, F_WRLCK, first, count) ? nil : held(file)
         }
     }
 
