@@ -1,35 +1,45 @@
-// wake: waits until a disk begins with the wake block, sets clock and random generator by it, and prints the disk's name.
+// wake: waits until a disk begins with the wake block, sets clock and random generator by it, and mounts the disk.
 //
 // A machine that is restored has the clock and the random generator of the moment at which it was kept. A shell can do neither
-// quickly, and the generator takes entropy only by an ioctl. No library: images are built with the compiler alone.
+// quickly, and the generator takes entropy only by an ioctl. An emulator that goes on from kept memory has to translate all code
+// anew, so every program that need not start is time won. No library: images are built with the compiler alone.
+//
+//   standard input    where to mount the disk, and options of ext4: two lines, written at once; afterwards one byte for each sync
+//   standard output   a line "ready", then the disk's name once it is mounted, then a line "synced" for each byte;
+//                     a line "error N" and the end when step N of `take_up` failed, or a sync did (N is 9)
 //
 //   wake block, the first 512 bytes of the IO disk (ext4 leaves them free), little endian:
 //      0  16  "anyvisor-wake\n", zeros
 //     16   8  nanoseconds since 1970
 //     24  64  random bytes
 //
-// Numbers of calls and requests: Linux, arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/linux/{random,fs}.h.
+// Numbers of calls and requests: Linux, arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/linux/{random,fs,mount}.h.
 
 typedef unsigned char byte;
 typedef long word;
 
-enum { WRITE = 1, OPEN = 2, CLOSE = 3, IOCTL = 16, PREAD = 17, NANOSLEEP = 35, EXIT = 60, CLOCK_SETTIME = 227 };
-enum { O_RDWR = 2, O_DIRECT = 040000 };
+enum { READ = 0, WRITE = 1, OPEN = 2, CLOSE = 3, IOCTL = 16, PREAD = 17, NANOSLEEP = 35, EXIT = 60 };
+enum { MOUNT = 165, CLOCK_SETTIME = 227, SYNCFS = 306 };
+enum { O_RDWR = 2, O_DIRECT = 040000, MS_NOATIME = 1024 };
 enum { RNDADDENTROPY = 0x40085203, RNDRESEEDCRNG = 0x5207, BLKFLSBUF = 0x1261 };
 enum { SEED = 64 };
 
-static word call(word number, word a, word b, word c, word d) {
+static word call5(word number, word a, word b, word c, word d, word e) {
     register word r10 __asm__("r10") = d;
+    register word r8 __asm__("r8") = e;
     word answer;
     __asm__ volatile("syscall"
                      : "=a"(answer)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
                      : "rcx", "r11", "memory");
     return answer;
 }
 
+static word call(word number, word a, word b, word c, word d) { return call5(number, a, b, c, d, 0); }
+
 static byte block[4096] __attribute__((aligned(4096)));
 static char name[] = "/dev/vda\n";
+static char order[256], *options;
 static struct {
     int bits, size;
     byte seed[SEED];
@@ -67,7 +77,8 @@ static void find(void) {
     }
 }
 
-static int refresh(void) {
+// Sets clock and random generator, and mounts the disk; answers 0, or the number of the step that failed.
+static int take_up(void) {
     unsigned long long nanoseconds;
     __builtin_memcpy(&nanoseconds, block + 16, 8);
     word time[2] = {(word)(nanoseconds / 1000000000), (word)(nanoseconds % 1000000000)};
@@ -80,13 +91,49 @@ static int refresh(void) {
     if (call(IOCTL, generator, RNDADDENTROPY, (word)&entropy, 0) < 0) return 4;
     // Without it the kernel goes on with the old key for up to a minute.
     if (call(IOCTL, generator, RNDRESEEDCRNG, 0, 0) < 0) return 5;
+    call(CLOSE, generator, 0, 0, 0);
+    return call5(MOUNT, (word)name, (word)order, (word)"ext4", MS_NOATIME, (word)options) < 0 ? 6 : 0;
+}
+
+// Reads the order: two lines, made two strings.
+static int understood(void) {
+    word length = call(READ, 0, (word)order, sizeof order - 1, 0);
+    for (word i = 0; i < length; i++) {
+        if (order[i] != '\n') continue;
+        order[i] = 0;
+        if (options) return 1;
+        options = order + i + 1;
+    }
     return 0;
 }
 
+static int synced(void) {
+    word place = call(OPEN, (word)order, 0, 0, 0);
+    int is_synced = place >= 0 && call(SYNCFS, place, 0, 0, 0) == 0;
+    call(CLOSE, place, 0, 0, 0);
+    return is_synced;
+}
+
+static void say(const char *text, word length) { call(WRITE, 1, (word)text, length, 0); }
+
+static void give_up(int step) {
+    static char line[] = "error 0\n";
+    line[6] = '0' + step;
+    say(line, sizeof line - 1);
+    call(EXIT, step, 0, 0, 0);
+}
+
 void _start(void) {
+    if (!understood()) give_up(1);
+    say("ready\n", 6);
     find();
-    int status = refresh();
+    int failed = take_up();
+    if (failed) give_up(failed);
     name[8] = '\n';
-    if (status == 0) call(WRITE, 1, (word)name, sizeof name - 1, 0);
-    call(EXIT, status, 0, 0, 0);
+    say(name, sizeof name - 1);
+    for (char one; call(READ, 0, (word)&one, 1, 0) == 1;) {
+        if (!synced()) give_up(9);
+        say("synced\n", 7);
+    }
+    call(EXIT, 0, 0, 0, 0);
 }

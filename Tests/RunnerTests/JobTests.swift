@@ -17,8 +17,8 @@ struct JobTests {
         first.environment = ["A": "it's", "B": "two\nlines"]
         let recipe = try recipe(folder, [first, TaskSpec(id: "import", run: "x", needs: ["install"])])
         let job = try await JobFolder.write(
-            recipe, attempt: "r", inputs: [input], to: folder.path.appending("job"))
-        func text(_ name: String) throws -> String { try HostFiles.readText(job.path.appending(name)) }
+            recipe, attempt: "r", inputs: [input], to: folder.path.appending("io"))
+        func text(_ name: String) throws -> String { try HostFiles.readText(job.path.appending("job/\(name)")) }
         #expect(job.taskFolders == ["001-install", "002-import"])
         #expect(try text("token") == job.token + "\n")
         #expect(try text("inputs/data.csv") == "1,2\n")
@@ -27,7 +27,8 @@ struct JobTests {
         #expect(try text("tasks/001-install/env") == "A='it'\\''s'\nB='two\nlines'\n")
         #expect(try text("tasks/001-install/artifacts") == "/tmp/out/*\n")
         #expect(try text("tasks/002-import/needs") == "install\n")
-        #expect(!HostFiles.exists(job.path.appending("tasks/002-import/limits")))
+        #expect(!HostFiles.exists(job.path.appending("job/tasks/002-import/limits")))
+        #expect(HostFiles.names(in: job.path.appending("results")).sorted() == job.taskFolders)
         #expect(!(try text("manifest.json").contains(job.token)))
         #expect(job.size > 0)
     }

@@ -30,7 +30,8 @@ enum ImageLock {
     /// Tries again while nobody holds the image who will not let go by himself: a process that was killed has no descriptors to see
     /// any more, and its locks for a moment yet.
     private static func settle(
-        _ file: PosixFile, within limit: Duration, _ isPassing: (_ holder: String?) -> Bool, _ attempt: () -> BackendError?
+        _ file: PosixFile, within limit: Duration, _ isPassing: (_ holder: String?) -> Bool,
+        _ attempt: () -> BackendError?
     ) throws {
         guard let problem = attempt() else { return }
         guard problem.code == .inUse, isPassing(holder(of: file)),

@@ -91,7 +91,8 @@ struct ResultCollector: Sendable {
         for (index, task) in tasks.enumerated() {
             let from = staging.appending(folders[index])
             let target = place.appending(folders[index])
-            let came = HostFiles.isDirectory(from)
+            // The host made it, empty; a task that began has something in it.
+            let came = HostFiles.isDirectory(from) && !HostFiles.names(in: from).isEmpty
             if came, rename(from.string, target.string) != 0 {
                 throw hostError("download", "cannot move the results of task '\(task.id)' to \(target)")
             }

@@ -5,9 +5,9 @@ import Host
     import Glibc
 #endif
 
-/// The job as it will lie on the IO disk; the layout is the guest's, see guest/README.md.
+/// What will lie on the IO disk of a job; the layout is the guest's, see guest/README.md.
 struct JobFolder: Sendable {
-    /// The folder that becomes `/job`.
+    /// What becomes the content of the disk.
     let path: HostPath
     /// What the agent puts on its console lines.
     let token: String
@@ -44,14 +44,15 @@ struct JobFolder: Sendable {
         let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
         let token = String((0..<24).compactMap { _ in alphabet.randomElement() })
         let folder = JobFolder(path: path, token: token, taskFolders: names(recipe.tasks))
-        try HostFiles.makeDirectories(path.appending("inputs"))
+        try HostFiles.makeDirectories(folder.job.appending("inputs"))
         try folder.put("token", token + "\n")
         for (name, task) in zip(folder.taskFolders, recipe.tasks) { try folder.put(task, in: "tasks/\(name)") }
+        try folder.putResults()
         let names = try await folder.put(inputs: inputs)
         let manifest = Manifest(
             name: recipe.name, attempt: attempt, inputs: names,
             tasks: recipe.tasks.enumerated().map { ManifestTask(number: $0 + 1, $1) })
-        try HostFiles.write(try JSONText.encode(manifest, pretty: true), to: path.appending("manifest.json"))
+        try HostFiles.write(try JSONText.encode(manifest, pretty: true), to: folder.job.appending("manifest.json"))
         return folder
     }
 
@@ -67,12 +68,20 @@ struct JobFolder: Sendable {
     /// The apparent size of everything in it, with a block for each entry.
     var size: Int64 { JobFolder.size(path) }
 
+    private var job: HostPath { path.appending("job") }
+
     private func put(_ name: String, _ text: String) throws {
-        try HostFiles.write(Array(text.utf8), to: path.appending(name))
+        try HostFiles.write(Array(text.utf8), to: job.appending(name))
+    }
+
+    /// What a guest would need programs for: the folders of the results, and the reserve, not of zeros so that it has blocks.
+    private func putResults() throws {
+        for name in taskFolders { try HostFiles.makeDirectories(path.appending("results").appending(name)) }
+        try HostFiles.write([UInt8](repeating: 1, count: 1 << 20), to: path.appending(".reserve"))
     }
 
     private func put(_ task: TaskSpec, in name: String) throws {
-        try HostFiles.makeDirectories(path.appending(name))
+        try HostFiles.makeDirectories(job.appending(name))
         try put("\(name)/run.sh", task.run.hasSuffix("\n") ? task.run : task.run + "\n")
         if !task.environment.isEmpty {
             let lines = task.environment.sorted { $0.key < $1.key }.map { "\($0.key)=\(Self.quoted($0.value))\n" }
@@ -90,7 +99,7 @@ struct JobFolder: Sendable {
 
     private func put(inputs: [HostPath]) async throws -> [String] {
         var names: Set<String> = []
-        let folder = path.appending("inputs")
+        let folder = job.appending("inputs")
         for input in inputs {
             guard names.insert(input.name).inserted else {
                 throw BackendError(.invalidArgument, "prepare", "two inputs are called '\(input.name)'")

@@ -42,7 +42,7 @@ extension RunSession {
 
     func prepare() async throws {
         let job = try await JobFolder.write(
-            recipe, attempt: scope.id, inputs: inputs, to: scope.work.appending("job"))
+            recipe, attempt: scope.id, inputs: inputs, to: scope.work.appending("io"))
         disk = try await IODisk.make(
             at: scope.work.appending("io.raw"), job: job.size, results: recipe.results.size.bytes)
         self.job = job
@@ -56,7 +56,7 @@ extension RunSession {
                 throw BackendError(.unsupported, "upload", "cannot write")
             }
             _ = try await writable.copyIn(
-                job.path, to: "/job", options: CopyInOptions(uid: 0, gid: 0), progress: progress)
+                job.path, to: "/", options: CopyInOptions(uid: 0, gid: 0), progress: progress)
             try await session.commit()
         }
         copies["upload"] = done.backend
