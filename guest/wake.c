@@ -4,9 +4,10 @@
 // quickly, and the generator takes entropy only by an ioctl. An emulator that goes on from kept memory has to translate all code
 // anew, so every program that need not start is time won. No library: images are built with the compiler alone.
 //
-//   standard input    where to mount the disk, and options of ext4: two lines, written at once; afterwards one byte for each sync
-//   standard output   a line "ready", then the disk's name once it is mounted, then a line "synced" for each byte;
-//                     a line "error N" and the end when step N of `take_up` failed, or a sync did (N is 9)
+//   standard input    where to mount the disk, and options of ext4: two lines, written at once; afterwards one byte for each sync,
+//                     and the end when the disk is to be unmounted
+//   standard output   a line "ready", then the disk's name once it is mounted, then a line "synced" for each byte, and "unmounted";
+//                     a line "error N" and the end when step N of `take_up` failed, a sync (9) or the unmount (8)
 //
 //   wake block, the first 512 bytes of the IO disk (ext4 leaves them free), little endian:
 //      0  16  "anyvisor-wake\n", zeros
@@ -19,7 +20,7 @@ typedef unsigned char byte;
 typedef long word;
 
 enum { READ = 0, WRITE = 1, OPEN = 2, CLOSE = 3, IOCTL = 16, PREAD = 17, NANOSLEEP = 35, EXIT = 60 };
-enum { MOUNT = 165, CLOCK_SETTIME = 227, SYNCFS = 306 };
+enum { MOUNT = 165, UMOUNT = 166, CLOCK_SETTIME = 227, SYNCFS = 306 };
 enum { O_RDWR = 2, O_DIRECT = 040000, MS_NOATIME = 1024 };
 enum { RNDADDENTROPY = 0x40085203, RNDRESEEDCRNG = 0x5207, BLKFLSBUF = 0x1261 };
 enum { SEED = 64 };
@@ -135,5 +136,7 @@ void _start(void) {
         if (!synced()) give_up(9);
         say("synced\n", 7);
     }
+    if (call(UMOUNT, (word)order, 0, 0, 0) < 0) give_up(8);
+    say("unmounted\n", 10);
     call(EXIT, 0, 0, 0, 0);
 }

@@ -28,6 +28,7 @@ struct ResultTests {
         _ = try folder.write("in/002-two/status", "killed\n")
         _ = try folder.write("in/002-two/reason", "timeout\n")
         _ = try folder.write("in/003-three/stdout", "so far\n")
+        _ = try folder.write("in/003-three/status", "")
         _ = try folder.write("in/004-four/status", "triumph\n")
         try HostFiles.makeDirectories(collector.staging.appending("005-five"))
         _ = try folder.write("in/surprise", "x")

@@ -136,7 +136,7 @@ struct ResultCollector: Sendable {
     /// The table of the guest's README: a status that stands there counts, none means that the machine ended too early.
     private func status(_ folder: HostPath, _ reasons: inout [String]) -> TaskStatus {
         let path = folder.appending("status")
-        guard HostFiles.exists(path) else {
+        guard HostFiles.exists(path), HostFiles.size(path) != 0 else {
             reasons.append("the machine ended while the task ran")
             return .killed
         }
