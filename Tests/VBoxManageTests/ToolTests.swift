@@ -11,7 +11,10 @@ struct ToolTests {
         let place = try RunScope.makeProcessFolder("vboxmanage-test")
         defer { try? HostFiles.removeTree(place) }
         let program = place.appending("program")
-        try HostFiles.write(Array("#!/bin/sh\n\(script)\n".utf8), to: program, mode: 0o755)
+        let draft = place.appending("draft")
+        try HostFiles.write(Array("#!/bin/sh\n\(script)\n".utf8), to: draft, mode: 0o755)
+        // Written by another process: a child that this one starts meanwhile would hold it open for writing until its exec.
+        _ = try await Tool.check("cp", ["--preserve=mode", "--", draft.string, program.string])
         try await body(program)
     }
 
