@@ -11,6 +11,9 @@ extension LibvirtDialect {
         machineType: "pc",
         // Everything that TCG can do: binary wheels are built for more than the default model has.
         cpuMode: "maximum",
+        // With erms, kernel and C library copy memory by `rep movsb`, which the interpreter does byte by byte; la57 makes it walk
+        // one more level of each page table. A boot of `tiny` takes 14 % less of the processor without them.
+        cpuFeaturesOff: ["erms", "la57"],
         emulator: "qemu-system-x86_64",
         features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
         formats: [.raw, .qcow2, .vdi],
