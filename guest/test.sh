@@ -101,6 +101,12 @@ END
     fi
 }
 
+echo "--- marks while children end"
+for shell in "busybox sh" dash; do
+    { sed -n '/^mark() {/,/^}/p' "$(dirname "$0")/agent"; echo 'for i in $(seq 3000); do ( : ) & mark $i; done; wait'; } >"$work/marks"
+    check "$shell loses no mark" 3000 "$(console=/dev/tty token=t script -qec "$shell $work/marks" /dev/null | grep -c '^@anyvisor:t:')"
+done
+
 for kind in ${KINDS-2 1 none}; do
     echo "--- cgroup: $kind"
     new_job

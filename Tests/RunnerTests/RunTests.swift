@@ -155,6 +155,25 @@ struct RunTests {
         #expect(outcome.result?.notes.count == 1)
     }
 
+    @Test("whose machine ends as a task begins says so, though nothing of it is on the disk")
+    func cutShort() async throws {
+        let guest = try folder.write(
+            "guest",
+            """
+            #!/bin/sh
+            for disk; do :; done
+            token=$(PATH=$PATH:/usr/sbin:/sbin debugfs -R 'cat /job/token' "$disk" 2>/dev/null)
+            printf '@anyvisor:%s:%s\\n' "$token" ready "$token" 'task-start 001 one'
+            """)
+        #expect(chmod(guest.string, 0o755) == 0)
+        var recipe = try recipe("zzz")
+        recipe.hypervisor.options["zzz"]?["guest"] = guest.string
+        let (outcome, _) = try await run(recipe)
+        #expect(outcome.exitCode == 1)
+        #expect(outcome.result?.tasks.map(\.status) == [.killed, .missing])
+        #expect(outcome.result?.tasks.first?.reasons == ["the machine ended as the task began"])
+    }
+
     @Test("whose guest never comes up ends at the boot deadline")
     func silent() async throws {
         let guest = try folder.write("guest", "#!/bin/sh\necho BIOS\nexec sleep 600\n")

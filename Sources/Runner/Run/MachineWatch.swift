@@ -47,6 +47,8 @@ actor MachineWatch {
     private(set) var agentError: String?
     /// How long each task took, as seen from here.
     private(set) var taskMs: [String: Int64] = [:]
+    /// The tasks of which the agent said that they began.
+    private(set) var begunTasks: Set<String> = []
 
     /// Whether the agent said that everything is durable.
     var isDone: Bool { doneAt != nil }
@@ -213,6 +215,7 @@ actor MachineWatch {
                 log.add(.guestReady) { [started] in $0.ms = started.duration(to: now).milliseconds }
             case .taskStart(let id) where tasks.contains { $0.id == id }:
                 current = (id, now)
+                begunTasks.insert(id)
                 log.add(.taskStart) { $0.task = id }
             case .taskEnd(let id, let status, _) where tasks.contains { $0.id == id }:
                 let ms = current.flatMap { $0.id == id ? $0.since.duration(to: now).milliseconds : nil }

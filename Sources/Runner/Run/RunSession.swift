@@ -210,10 +210,16 @@ actor RunSession {
 
     private func taskResults() async -> [TaskResult] {
         let times = await watch?.taskMs ?? [:]
+        let begun = await watch?.begunTasks ?? []
         let found = harvest?.tasks ?? []
         return recipe.tasks.enumerated().map { index, task in
             var result = found.first { $0.id == task.id } ?? .missing(index + 1, task.id)
             result.hostMs = times[task.id]
+            // The agent says on the console that a task begins; the disk has it up to a second later.
+            if result.status == .missing, begun.contains(task.id) {
+                result.status = .killed
+                result.reasons = ["the machine ended as the task began"]
+            }
             return result
         }
     }
