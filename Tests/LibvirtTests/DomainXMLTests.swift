@@ -66,6 +66,28 @@ struct DomainXMLTests {
         #expect(text.contains("<target dev='vda' bus='virtio'/><readonly/>"))
     }
 
+    @Test("a machine of Xen has IDE disks, PAE, the processor's own counter, and only devices that libxl can leave out")
+    func xen() throws {
+        let boot = MachineSpec.KernelBoot(kernel: "/k", initrd: "/i", commandLine: "console=ttyS0")
+        for text in [try document(spec(), dialect: .xen), try document(spec(.kernel(boot)), dialect: .xen)] {
+            #expect(text.hasPrefix("<domain type='xen'>"))
+            #expect(text.contains("<type arch='x86_64' machine='xenfv'>hvm</type>"))
+            #expect(text.contains("<pae/>") && text.contains("<timer name='tsc' mode='native'/>"))
+            #expect(text.contains("<target dev='hda' bus='ide'/>") && text.contains("<target dev='hdb' bus='ide'/>"))
+            #expect(text.contains("<serial type='file'>"))
+            for word in ["<controller", "<memballoon", "<video", "<cpu"] { #expect(!text.contains(word)) }
+        }
+    }
+
+    @Test("a read-only disk of Xen is on Xen's bus, with a letter that no IDE disk has")
+    func readOnlyOfXen() throws {
+        var wish = spec(disks: 3)
+        wish.disks[1].readOnly = true
+        let text = try document(wish, dialect: .xen)
+        #expect(text.contains("<target dev='xvdb' bus='xen'/><readonly/>"))
+        #expect(text.contains("<target dev='hda' bus='ide'/>") && text.contains("<target dev='hdc' bus='ide'/>"))
+    }
+
     @Test("a fifth IDE disk is refused by name")
     func tooManyDisks() {
         #expect { try document(spec(disks: 5)) } throws: {

@@ -21,8 +21,9 @@ struct DomainXML {
         domain.append(XMLElement("memory", [("unit", "KiB")], text: "\((spec.memory.bytes + 1023) / 1024)"))
         domain.append(XMLElement("vcpu", text: "\(spec.cpus)"))
         domain.append(system)
-        domain.append(XMLElement("features", [], [XMLElement("acpi"), XMLElement("apic")]))
+        domain.append(XMLElement("features", [], dialect.platform.map { XMLElement($0) }))
         if let processor { domain.append(processor) }
+        if let clock = dialect.clock { domain.append(clock) }
         // Every way for a guest to end is an end: a kernel that panics resets, and must not boot a second time.
         for happening in ["on_poweroff", "on_reboot", "on_crash"] {
             domain.append(XMLElement(happening, text: "destroy"))
@@ -60,8 +61,7 @@ struct DomainXML {
         devices += try disks()
         if let network { devices.append(network) }
         guard dialect.features.contains(.executesGuests) else { return devices }
-        devices.append(XMLElement("controller", [("type", "usb"), ("model", "none")]))
-        devices.append(XMLElement("memballoon", [("model", "none")]))
+        devices += dialect.spareDevices
         if dialect.features.contains(.screenshot) {
             devices.append(XMLElement("video", [], [XMLElement("model", [("type", "vga")])]))
         }
@@ -71,7 +71,8 @@ struct DomainXML {
                     "serial", [("type", "file")],
                     [
                         // What an earlier start printed stays.
-                        XMLElement("source", [("path", console.string), ("append", "on")]),
+                        XMLElement(
+                            "source", [("path", console.string), ("append", dialect.keepsConsole ? "on" : "off")]),
                         XMLElement("target", [("port", "0")]),
                     ]))
         }
@@ -82,8 +83,9 @@ struct DomainXML {
         var elements: [XMLElement] = []
         var used: [DiskBus: Int] = [:]
         func place(_ bus: DiskBus) throws -> XMLElement {
-            let index = used[bus, default: 0]
-            used[bus] = index + 1
+            // A guest of Xen gives an IDE disk the same name as the one of Xen's own bus with that letter.
+            let index = dialect.readOnlyBus == .xen ? used.values.reduce(0, +) : used[bus, default: 0]
+            used[bus, default: 0] += 1
             guard index < bus.capacity else {
                 throw BackendError(
                     .invalidArgument, "machine.create",
@@ -93,7 +95,7 @@ struct DomainXML {
         }
         for disk in spec.disks {
             // QEMU's IDE disks cannot be read-only.
-            let target = try place(disk.readOnly ? .virtio : bus)
+            let target = try place(disk.readOnly ? dialect.readOnlyBus : bus)
             var kind = [("type", "file"), ("device", "disk")]
             if disk.role == .io { kind.append(("snapshot", "no")) }
             var element = XMLElement("disk", kind)

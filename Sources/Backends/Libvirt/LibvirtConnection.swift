@@ -69,7 +69,10 @@ final class LibvirtConnection: @unchecked Sendable {
     }
 
     /// Whether machines run on this host, so that their files and processes can be looked at.
-    var isLocal: Bool {
+    var isLocal: Bool { LibvirtConnection.isLocal(uri) }
+
+    /// Whether an URI names a libvirt of this host.
+    static func isLocal(_ uri: String) -> Bool {
         guard let scheme = uri.split(separator: ":").first else { return false }
         let rest = uri.dropFirst(scheme.count)
         return !scheme.contains("+") ? rest.hasPrefix(":///") : scheme.hasSuffix("+unix") && rest.hasPrefix(":///")

@@ -6,6 +6,10 @@ struct LibvirtDialect: Sendable {
     var name: String
     /// One sentence for `anyvisor backends`.
     var summary: String
+    /// What the version that the driver reports is one of, nil when it says nothing to anybody.
+    var product: String?
+    /// Debian's package with libvirt's driver for it.
+    var driverPackage = "libvirt-daemon-driver-qemu"
     /// Where libvirt is when no option `uri` says so.
     var home: Home
     /// The domain's `type`.
@@ -16,7 +20,13 @@ struct LibvirtDialect: Sendable {
     var cpuMode: String?
     /// Features taken off that model.
     var cpuFeaturesOff: [String] = []
-    /// The emulator's program, nil when the driver has none.
+    /// What `<features>` switches on.
+    var platform = ["acpi", "apic"]
+    /// The `<clock>`, nil leaves it to the driver.
+    var clock: XMLElement?
+    /// What takes away the devices that a driver adds unasked.
+    var spareDevices: [XMLElement] = []
+    /// The emulator's program, nil when the driver has none or finds it itself.
     var emulator: String?
     /// What machines can do; facets follow from it.
     var features: Set<Feature>
@@ -26,9 +36,15 @@ struct LibvirtDialect: Sendable {
     var snapshotFormats: [ImageFormat] = []
     /// What a domain's disks are attached to, by what it boots from.
     var bus: @Sendable (MachineSpec.BootSource) -> DiskBus
+    /// What a read-only disk is attached to.
+    var readOnlyBus = DiskBus.virtio
+    /// Whether a start leaves what an earlier one printed in the console's file; where not, we keep it.
+    var keepsConsole = true
+    /// Whether a machine is started paused and then let go.
+    var startsPaused = true
     /// How long a small kernel may take to boot and end before `check` calls it stuck.
     var kernelLimit: Duration = .seconds(90)
-    /// What must be here besides libvirt and the emulator; a `bad` one makes `create` throw `unavailable`.
+    /// What must be on the host of the machines besides libvirt and the emulator; a `bad` one makes it `unavailable`.
     var requirements: @Sendable () -> [Finding]
 
     /// Where libvirt's driver runs.
@@ -39,10 +55,18 @@ struct LibvirtDialect: Sendable {
         case uri(String)
     }
 
+    /// What machines can do: consoles and disks of another host cannot be reached from here.
+    func features(isLocal: Bool) -> Set<Feature> {
+        isLocal ? features : features.subtracting([.console, .snapshots])
+    }
+
     /// The options that it takes.
     var options: [OptionDeclaration] {
-        guard emulator != nil else {
-            return [OptionDeclaration("uri", .string, help: "libvirt connection URI; default: test:///default")]
+        let proof = OptionDeclaration(
+            "proofImage", .path, help: "folder of a built image with a kernel, for `check` with proof")
+        if case .uri(let uri) = home {
+            let place = OptionDeclaration("uri", .string, help: "libvirt connection URI; default: \(uri)")
+            return features.contains(.kernelBoot) ? [place, proof] : [place]
         }
         return [
             OptionDeclaration(
@@ -54,28 +78,37 @@ struct LibvirtDialect: Sendable {
             OptionDeclaration("emulator", .path, help: "the QEMU program; default: the one in PATH"),
             OptionDeclaration(
                 "bus", .string, help: "what disks are attached to; default: ide when booting from disk, else virtio",
-                choices: DiskBus.allCases.map(\.rawValue)),
+                choices: [DiskBus.virtio, .ide].map(\.rawValue)),
             OptionDeclaration(
                 "cache", .string, default: "unsafe",
                 help: "unsafe ignores the guest's flushes, so a power failure of the host can damage an image",
                 choices: ["unsafe", "writeback"]),
-            OptionDeclaration(
-                "proofImage", .path, help: "folder of a built image with a kernel, for `check` with proof"),
+            proof,
         ]
     }
 }
 
 /// What a disk is attached to.
-enum DiskBus: String, Sendable, CaseIterable {
+enum DiskBus: String, Sendable {
     /// Paravirtual, fast; a kernel needs a driver for it.
     case virtio
     /// PIIX; every system since 1995 has a driver, and a BIOS counts both disks.
     case ide
+    /// Xen's own, paravirtual.
+    case xen
+
+    private var prefix: String {
+        switch self {
+        case .virtio: "vd"
+        case .ide: "hd"
+        case .xen: "xvd"
+        }
+    }
 
     /// The guest's names for disks on this bus, as libvirt spells them.
     func target(_ index: Int) -> String {
         let letters = Array("abcdefghijklmnopqrstuvwxyz")
-        return (self == .ide ? "hd" : "vd") + String(letters[min(index, letters.count - 1)])
+        return prefix + String(letters[min(index, letters.count - 1)])
     }
 
     /// How many disks the bus takes.

@@ -16,7 +16,7 @@ extension LibvirtHypervisor {
     }
 
     private func presence() -> [Finding] {
-        var findings = dialect.requirements()
+        var findings = requirements
         do {
             if let program = try emulator() { findings.append(Finding(program.name, .good, program.string)) }
         } catch {
@@ -44,7 +44,7 @@ extension LibvirtHypervisor {
             let isMissing = known.native?.text.contains("connection driver") ?? false
             return Finding(
                 "libvirt", .bad, "\(known.message)",
-                remedy: isMissing ? "apt-get install libvirt-daemon libvirt-daemon-driver-qemu" : nil)
+                remedy: isMissing ? "apt-get install libvirt-daemon \(dialect.driverPackage)" : nil)
         }
     }
 }

@@ -13,12 +13,7 @@ extension LibvirtHypervisor {
         var spec = spec.withAbsolutePaths
         try spec.validate()
         try refuse(spec)
-        for finding in dialect.requirements() where finding.status == .bad {
-            let remedy = finding.remedy.map { "; \($0)" } ?? ""
-            throw BackendError(
-                .unavailable, "machine.create", "\(finding.subject): \(finding.detail)\(remedy)", backend: dialect.name,
-                blame: .host)
-        }
+        try demandRequirements("machine.create")
         let emulator = try emulator()
         let connection = try await connection()
         if features(connection).contains(.console) {
@@ -46,7 +41,7 @@ extension LibvirtHypervisor {
             connection.machines.remove(uuid)
             throw error
         }
-        return LibvirtMachine(record, connection, features(connection), console: spec.consoleLog)
+        return LibvirtMachine(record, connection, dialect, console: spec.consoleLog)
     }
 
     private func refuse(_ spec: MachineSpec) throws {

@@ -30,6 +30,8 @@ final class LibvirtHypervisor: Hypervisor {
     ///
     /// - Throws: `invalidState` after `close`, and what `LibvirtConnection.open` throws; the next call then tries again.
     func connection() async throws -> LibvirtConnection {
+        // A driver in this process can be asked what it knows without them; behind an URI there is nobody to ask.
+        if case .uri = dialect.home { try demandRequirements("libvirt.open") }
         let opening = try state.withLock { state in
             guard !state.isClosed else {
                 throw BackendError(.invalidState, "libvirt.open", "the backend '\(dialect.name)' is closed")
@@ -63,6 +65,21 @@ final class LibvirtHypervisor: Hypervisor {
         return .uri(uri)
     }
 
+    /// What must be on this host; nothing when the machines are on another one.
+    var requirements: [Finding] {
+        if case .uri(let uri) = home, !LibvirtConnection.isLocal(uri) { return [] }
+        return dialect.requirements()
+    }
+
+    /// - Throws: `unavailable` for the first requirement that is not met, with its remedy.
+    func demandRequirements(_ operation: String) throws {
+        guard let finding = requirements.first(where: { $0.status == .bad }) else { return }
+        let remedy = finding.remedy.map { "; \($0)" } ?? ""
+        throw BackendError(
+            .unavailable, operation, "\(finding.subject): \(finding.detail)\(remedy)", backend: dialect.name,
+            blame: .host)
+    }
+
     /// The program that runs machines, nil where the driver has none or finds it itself.
     ///
     /// - Throws: `unavailable` when it is not installed.
@@ -92,7 +109,7 @@ final class LibvirtHypervisor: Hypervisor {
             return try connection.withPointer("hypervisor.info") { pointer in
                 var version: UInt = 0
                 let known = OrphanReaper.watching { virConnectGetVersion(pointer, &version) } == 0 && version > 0
-                let hypervisor = known && dialect.emulator != nil ? "QEMU \(LibvirtRuntime.text(version)), " : ""
+                let hypervisor = dialect.product.map { known ? "\($0) \(LibvirtRuntime.text(version)), " : "" } ?? ""
                 let most = virConnectGetMaxVcpus(pointer, dialect.domainType)
                 return HypervisorInfo(
                     name: dialect.name, version: "\(hypervisor)libvirt \(LibvirtRuntime.version)",
@@ -102,10 +119,7 @@ final class LibvirtHypervisor: Hypervisor {
         }
     }
 
-    /// What machines of this connection can do: consoles and disks of another host cannot be reached from here.
-    func features(_ connection: LibvirtConnection) -> Set<Feature> {
-        connection.isLocal ? dialect.features : dialect.features.subtracting([.console, .snapshots])
-    }
+    func features(_ connection: LibvirtConnection) -> Set<Feature> { dialect.features(isLocal: connection.isLocal) }
 
     func machine(_ id: MachineID) async throws -> (any Machine)? {
         guard id.isValid else { return nil }
@@ -121,7 +135,7 @@ final class LibvirtHypervisor: Hypervisor {
                 return (record, try description(of: domain, "hypervisor.machine").consoleFile)
             }
         }
-        return found.map { LibvirtMachine($0.0, connection, features(connection), console: $0.1) }
+        return found.map { LibvirtMachine($0.0, connection, dialect, console: $0.1) }
     }
 
     func machines(ownedBy owner: OwnerTag) async throws -> [MachineSummary] {

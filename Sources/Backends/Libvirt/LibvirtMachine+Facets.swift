@@ -7,6 +7,7 @@ import Host
 struct LibvirtConsole: ConsoleFacet {
     let machine: LibvirtMachine
     let file: HostPath?
+    let earlier: EarlierConsole?
 
     func read(offset: Int64, count: Int) async throws -> [UInt8] {
         guard offset >= 0, count >= 0 else {
@@ -14,7 +15,12 @@ struct LibvirtConsole: ConsoleFacet {
         }
         _ = try await machine.presentState("console.read")
         guard let file else { return [] }
-        return try await onOwnThread { Result { try ConsoleFile.read(file, offset, min(count, 1 << 20)) } }.get()
+        return try await onOwnThread { [earlier] in
+            Result {
+                let count = min(count, 1 << 20)
+                return try earlier?.read(offset, count) ?? ConsoleFile.read(file, offset, count)
+            }
+        }.get()
     }
 }
 

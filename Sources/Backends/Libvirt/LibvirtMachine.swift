@@ -7,19 +7,23 @@ import Host
 final class LibvirtMachine: Machine {
     let record: MachineRecord
     let connection: LibvirtConnection
+    private let dialect: LibvirtDialect
     private let features: Set<Feature>
     private let consoleFile: HostPath?
+    private let earlierConsole: EarlierConsole?
 
-    init(_ record: MachineRecord, _ connection: LibvirtConnection, _ features: Set<Feature>, console: HostPath?) {
+    init(_ record: MachineRecord, _ connection: LibvirtConnection, _ dialect: LibvirtDialect, console: HostPath?) {
         self.record = record
         self.connection = connection
-        self.features = features
+        self.dialect = dialect
+        features = dialect.features(isLocal: connection.isLocal)
         consoleFile = console
+        earlierConsole = dialect.keepsConsole || !connection.isLocal ? nil : console.map(EarlierConsole.init)
     }
 
     var id: MachineID { record.id }
     var console: (any ConsoleFacet)? {
-        features.contains(.console) ? LibvirtConsole(machine: self, file: consoleFile) : nil
+        features.contains(.console) ? LibvirtConsole(machine: self, file: consoleFile, earlier: earlierConsole) : nil
     }
     var snapshots: (any SnapshotFacet)? { features.contains(.snapshots) ? LibvirtSnapshots(machine: self) : nil }
     var pause: (any PauseFacet)? { features.contains(.pause) ? LibvirtPause(machine: self) : nil }
@@ -49,8 +53,10 @@ final class LibvirtMachine: Machine {
                 guard now == .defined || now == .stopped else {
                     throw wrongState("machine.start", now, "only a defined or stopped machine starts")
                 }
-                // A driver that runs nothing knows no guest that ends at once.
-                guard features.contains(.executesGuests) else { return try launch(domain, "machine.start") }
+                // A driver that runs nothing knows no guest that ends at once, and some are not misled by one.
+                guard features.contains(.executesGuests), dialect.startsPaused else {
+                    return try launch(domain, "machine.start")
+                }
                 record.willResume(true)
                 do {
                     try launch(domain, "machine.start", flags: VIR_DOMAIN_START_PAUSED)
@@ -70,6 +76,7 @@ final class LibvirtMachine: Machine {
         if connection.isLocal {
             try MachineSpec.refuseOpenRedoLogs(try description(of: domain, operation).disks.map(\.file))
             if let scope = RunScope.current { try scope.journal.append(.process(id.rawValue)) }
+            try earlierConsole?.keep()
         }
         let status = OrphanReaper.watching { virDomainCreateWithFlags(domain, flags.rawValue) }
         guard status == 0 else { throw startFailure(operation) }
@@ -117,6 +124,7 @@ final class LibvirtMachine: Machine {
         if let console = consoleFile, console.parent == connection.root?.consoles || isOurs(console) {
             try? HostFiles.removeTree(console)
         }
+        earlierConsole?.remove()
         // libvirt's own event ends the streams behind the last state; this is for a driver that sends none.
         Task { [record, connection] in
             try? await Task.sleep(for: .seconds(2))

@@ -10,12 +10,14 @@ extension LibvirtDialect {
     static let kvm = LibvirtDialect(
         name: "kvm",
         summary: "QEMU with KVM, through libvirt; needs /dev/kvm",
+        product: "QEMU",
         home: .embedded,
         domainType: "kvm",
         machineType: "pc",
         cpuMode: "host-passthrough",
         // A host that is itself a guest shows this one and cannot set it: QEMU 7.2 then aborts ("failed to set MSR 0x10a").
         cpuFeaturesOff: ["arch-capabilities"],
+        spareDevices: LibvirtDialect.qemuSpareDevices,
         emulator: "qemu-system-x86_64",
         features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
         formats: [.raw, .qcow2, .vdi],

@@ -6,6 +6,7 @@ extension LibvirtDialect {
     static let qemu = LibvirtDialect(
         name: "qemu",
         summary: "QEMU without hardware support, through libvirt; works on every host",
+        product: "QEMU",
         home: .embedded,
         domainType: "qemu",
         machineType: "pc",
@@ -14,12 +15,18 @@ extension LibvirtDialect {
         // With erms, kernel and C library copy memory by `rep movsb`, which the interpreter does byte by byte; la57 makes it walk
         // one more level of each page table. A boot of `tiny` takes 14 % less of the processor without them.
         cpuFeaturesOff: ["erms", "la57"],
+        spareDevices: LibvirtDialect.qemuSpareDevices,
         emulator: "qemu-system-x86_64",
         features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
         formats: [.raw, .qcow2, .vdi],
         snapshotFormats: [.qcow2],
         bus: LibvirtDialect.qemuBus,
         requirements: { [] })
+
+    /// libvirt gives each domain an USB controller and a balloon when nobody says no.
+    static let qemuSpareDevices = [
+        XMLElement("controller", [("type", "usb"), ("model", "none")]), XMLElement("memballoon", [("model", "none")]),
+    ]
 
     /// A guest that loads itself may be older than virtio; a kernel that we load is one whose image we know.
     @Sendable static func qemuBus(_ boot: MachineSpec.BootSource) -> DiskBus {

@@ -1,0 +1,54 @@
+import Abstractions
+import Host
+
+extension LibvirtDialect {
+    /// Xen's fully virtualized guests, by libvirt's libxl driver.
+    static let xen = LibvirtDialect(
+        name: "xen",
+        summary: "Xen, through libvirt's libxl driver; needs a host that runs as Xen's control domain",
+        product: "Xen",
+        driverPackage: "libvirt-daemon-driver-xen",
+        home: .uri("xen:///system"),
+        domainType: "xen",
+        machineType: "xenfv",
+        cpuMode: nil,
+        // Without PAE a guest sees no long mode.
+        platform: ["acpi", "apic", "pae"],
+        // An emulated counter makes Xen decode RDTSCP itself, at which it fails on processors that do not tell it an instruction's length.
+        clock: XMLElement(
+            "clock", [("offset", "utc")], [XMLElement("timer", [("name", "tsc"), ("mode", "native")])]),
+        emulator: nil,
+        features: [.console, .pause, .statistics, .executesGuests, .kernelBoot],
+        formats: [.raw, .qcow2],
+        // A kernel with Xen's drivers unplugs the emulated disks and finds the same ones on Xen's own bus.
+        bus: { _ in .ide },
+        readOnlyBus: .xen,
+        keepsConsole: false,
+        // Its driver tells of no pause that belongs to a start.
+        startsPaused: false,
+        kernelLimit: .seconds(180),
+        requirements: { [controlDomainFinding("/proc/xen/capabilities")] })
+
+    /// Whether this host is the domain that Xen lets control the others: xenfs then says so in a file with the word `control_d`.
+    static func controlDomainFinding(_ file: HostPath) -> Finding {
+        let start =
+            "boot it by Xen (apt-get install xen-system-amd64, then restart); else use another backend, for example qemu"
+        guard HostFiles.exists(file) else {
+            return Finding(
+                file.string, .bad, "this host does not run Xen, or xenfs is not mounted",
+                remedy: "under Xen: mount -t xenfs xenfs /proc/xen; on a host without it: \(start)")
+        }
+        do {
+            let words = try HostFiles.readText(file).split { $0.isWhitespace || $0 == "," }
+            guard words.contains("control_d") else {
+                return Finding(
+                    file.string, .bad, "this host is a guest of Xen, not its control domain",
+                    remedy: "run anyvisor in the control domain (dom0); else use another backend, for example qemu")
+            }
+            return Finding(file.string, .good, "the control domain of Xen")
+        } catch {
+            return Finding(
+                file.string, .bad, BackendError.wrapping(error, "check").message, remedy: "run as root; else \(start)")
+        }
+    }
+}

@@ -1,0 +1,82 @@
+import Abstractions
+import Host
+import Testing
+
+@testable import LibvirtBackend
+
+@Suite("Xen")
+struct XenTests {
+    private func withFolder(_ body: (HostPath) async throws -> Void) async throws {
+        let folder = try RunScope.makeProcessFolder("xen-test")
+        defer { try? HostFiles.removeTree(folder) }
+        try await body(folder)
+    }
+
+    @Test("a host without Xen is told so, with the remedy")
+    func absent() async throws {
+        try await withFolder { folder in
+            let finding = LibvirtDialect.controlDomainFinding(folder.appending("capabilities"))
+            #expect(finding.status == .bad && finding.detail.contains("does not run Xen"))
+            #expect(finding.remedy?.contains("xen-system-amd64") == true)
+        }
+    }
+
+    @Test(
+        "only the control domain is good", arguments: [("control_d\n", true), ("", false), ("not_control_d\n", false)])
+    func control(text: String, isGood: Bool) async throws {
+        try await withFolder { folder in
+            let file = folder.appending("capabilities")
+            try HostFiles.write(Array(text.utf8), to: file)
+            let finding = LibvirtDialect.controlDomainFinding(file)
+            #expect((finding.status == .good) == isGood)
+            #expect(isGood || finding.remedy != nil)
+        }
+    }
+
+    @Test("a requirement that is not met is the answer to every call, and nothing is connected to")
+    func unmet() async throws {
+        var dialect = LibvirtDialect.xen
+        dialect.requirements = { [Finding("xenfs", .bad, "is not here", remedy: "boot Xen")] }
+        let backend = LibvirtHypervisor(dialect, try OptionValues([:], declared: dialect.options))
+        func expectUnavailable(_ body: () async throws -> Void) async {
+            await #expect { try await body() } throws: { error in
+                let known = error as? BackendError
+                return known?.code == .unavailable && known?.message == "xenfs: is not here; boot Xen"
+            }
+        }
+        await expectUnavailable { _ = try await backend.info() }
+        await expectUnavailable { _ = try await backend.machines(ownedBy: OwnerTag("anyvisor-")) }
+        let findings = try await backend.check(.proof)
+        #expect(findings == [Finding("xenfs", .bad, "is not here", remedy: "boot Xen")])
+        await backend.close()
+    }
+
+    @Test("machines of another host need nothing of this one")
+    func remote() throws {
+        let values = try OptionValues(["uri": "xen+ssh://host/system"], declared: LibvirtDialect.xen.options)
+        #expect(LibvirtHypervisor(.xen, values).requirements.isEmpty)
+    }
+
+    @Test("what an earlier start printed is read before what this one prints")
+    func earlier() async throws {
+        try await withFolder { folder in
+            let console = folder.appending("console.log")
+            let earlier = EarlierConsole(console: console)
+            try earlier.keep()
+            try HostFiles.write(Array("one".utf8), to: console)
+            try earlier.keep()
+            #expect(HostFiles.size(console) == 0)
+            try HostFiles.write(Array("two".utf8), to: console)
+            try earlier.keep()
+            try HostFiles.write(Array("three".utf8), to: console)
+            var (text, offset): ([UInt8], Int64) = ([], 0)
+            while case let next = try earlier.read(offset, 4), !next.isEmpty {
+                text += next
+                offset += Int64(next.count)
+            }
+            #expect(String(decoding: text, as: UTF8.self) == "onetwothree")
+            earlier.remove()
+            #expect(HostFiles.names(in: folder) == ["console.log"])
+        }
+    }
+}
