@@ -48,7 +48,9 @@ package struct MachineAccess: Sendable {
         _ name: String, _ store: MachineStore, _ catalogue: Catalogue,
         _ body: @escaping @Sendable (any Hypervisor, MachineStore) async throws -> Value
     ) async throws -> Value {
-        var options = ["root": store.libvirtRoot.string]
+        // Only what has no daemon needs a folder in which its machines are found again.
+        let declared = catalogue.registry.find(name, .hypervisor)?.options ?? []
+        var options = declared.contains { $0.name == "root" } ? ["root": store.libvirtRoot.string] : [:]
         if let uri { options = ["uri": uri] }
         let hypervisor = try await catalogue.hypervisor(name, options: options)
         do {

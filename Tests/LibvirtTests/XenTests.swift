@@ -15,9 +15,14 @@ struct XenTests {
     @Test("a host without Xen is told so, with the remedy")
     func absent() async throws {
         try await withFolder { folder in
-            let finding = LibvirtDialect.controlDomainFinding(folder.appending("capabilities"))
-            #expect(finding.status == .bad && finding.detail.contains("does not run Xen"))
-            #expect(finding.remedy?.contains("xen-system-amd64") == true)
+            let type = folder.appending("type")
+            let absent = LibvirtDialect.controlDomainFinding(folder.appending("capabilities"), type: type)
+            #expect(absent.status == .bad && absent.detail == "this host does not run Xen")
+            #expect(absent.remedy?.contains("xen-system-amd64") == true)
+            try HostFiles.write(Array("xen\n".utf8), to: type)
+            let unmounted = LibvirtDialect.controlDomainFinding(folder.appending("capabilities"), type: type)
+            #expect(unmounted.status == .bad && unmounted.detail == "xenfs is not mounted")
+            #expect(unmounted.remedy == "mount -t xenfs xenfs \(folder)")
         }
     }
 

@@ -30,25 +30,25 @@ extension LibvirtDialect {
         requirements: { [controlDomainFinding("/proc/xen/capabilities")] })
 
     /// Whether this host is the domain that Xen lets control the others: xenfs then says so in a file with the word `control_d`.
-    static func controlDomainFinding(_ file: HostPath) -> Finding {
-        let start =
-            "boot it by Xen (apt-get install xen-system-amd64, then restart); else use another backend, for example qemu"
+    static func controlDomainFinding(_ file: HostPath, type: HostPath = "/sys/hypervisor/type") -> Finding {
+        let other = "use another backend, for example qemu"
         guard HostFiles.exists(file) else {
-            return Finding(
-                file.string, .bad, "this host does not run Xen, or xenfs is not mounted",
-                remedy: "under Xen: mount -t xenfs xenfs /proc/xen; on a host without it: \(start)")
-        }
-        do {
-            let words = try HostFiles.readText(file).split { $0.isWhitespace || $0 == "," }
-            guard words.contains("control_d") else {
+            if let text = try? HostFiles.readText(type), text.hasPrefix("xen") {
                 return Finding(
-                    file.string, .bad, "this host is a guest of Xen, not its control domain",
-                    remedy: "run anyvisor in the control domain (dom0); else use another backend, for example qemu")
+                    file.string, .bad, "xenfs is not mounted", remedy: "mount -t xenfs xenfs \(file.parent)")
             }
-            return Finding(file.string, .good, "the control domain of Xen")
-        } catch {
             return Finding(
-                file.string, .bad, BackendError.wrapping(error, "check").message, remedy: "run as root; else \(start)")
+                file.string, .bad, "this host does not run Xen",
+                remedy: "let Xen start it (apt-get install xen-system-amd64, then restart), or \(other)")
         }
+        guard let text = try? HostFiles.readText(file) else {
+            return Finding(file.string, .bad, "this user may not read it", remedy: "run as root, or \(other)")
+        }
+        guard text.split(whereSeparator: { $0.isWhitespace || $0 == "," }).contains("control_d") else {
+            return Finding(
+                file.string, .bad, "this host is a guest of Xen, not its control domain",
+                remedy: "run anyvisor in the control domain (dom0), or \(other)")
+        }
+        return Finding(file.string, .good, "the control domain of Xen")
     }
 }
