@@ -4,6 +4,10 @@ import Testing
 
 @testable import LibvirtBackend
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 @Suite("Xen")
 struct XenTests {
     private func withFolder(_ body: (HostPath) async throws -> Void) async throws {
@@ -82,6 +86,24 @@ struct XenTests {
             #expect(String(decoding: text, as: UTF8.self) == "onetwothree")
             earlier.remove()
             #expect(HostFiles.names(in: folder) == ["console.log"])
+        }
+    }
+
+    @Test("what comes on a terminal goes behind what the file holds, until the other side hangs up")
+    func terminal() async throws {
+        try await withFolder { folder in
+            let file = folder.appending("console.log")
+            try HostFiles.write(Array("before ".utf8), to: file)
+            // A pipe with a name hangs up as a terminal does.
+            let pipe = folder.appending("terminal")
+            #expect(mkfifo(pipe.string, 0o600) == 0)
+            let master = open(pipe.string, O_RDWR)
+            ConsoleTerminal(terminal: pipe, file: file).follow()
+            try HostFiles.writeAll(master, Array("after\n".utf8), pipe)
+            let end = ContinuousClock.now + .seconds(20)
+            while (HostFiles.size(file) ?? 0) < 13, ContinuousClock.now < end { await Task.yield() }
+            close(master)
+            #expect(try HostFiles.readText(file) == "before after\n")
         }
     }
 }

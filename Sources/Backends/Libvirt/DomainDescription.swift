@@ -26,10 +26,26 @@ struct DomainDescription {
         }
     }
 
-    /// The host file that receives the serial console.
+    /// The host file that receives the console.
     var consoleFile: HostPath? {
-        elements("serial").first { $0.hasPrefix(" type='file'") }
-            .flatMap { attribute("path", of: "source", in: $0) }.map { HostPath($0) }
+        let serial = elements("serial").first { $0.hasPrefix(" type='file'") }
+            .flatMap { attribute("path", of: "source", in: $0) }
+        if let serial { return HostPath(serial) }
+        guard let mark = elements("anyvisor:console").first, let start = mark.firstIndex(of: ">") else { return nil }
+        return HostPath(DomainDescription.unescape(mark[mark.index(after: start)...]))
+    }
+
+    /// Says in a domain's XML which file we write its console to, for a console that libvirt writes to no file.
+    static func consoleMark(_ file: HostPath) -> XMLElement {
+        XMLElement(
+            "metadata", [],
+            [XMLElement("anyvisor:console", [("xmlns:anyvisor", "urn:anyvisor:console")], text: file.string)])
+    }
+
+    /// The terminal on which a running domain's console is, when it is one.
+    var consoleTerminal: HostPath? {
+        let body = elements("console").first { $0.hasPrefix(" type='pty'") }
+        return body.flatMap { attribute("path", of: "source", in: $0) }.map { HostPath($0) }
     }
 
     /// What stands between `<name` and `</name>`, for each element of that name.

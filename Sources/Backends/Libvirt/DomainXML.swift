@@ -18,6 +18,7 @@ struct DomainXML {
         var domain = XMLElement("domain", [("type", dialect.domainType)])
         domain.append(XMLElement("name", text: spec.id.rawValue))
         domain.append(XMLElement("uuid", text: uuid))
+        if paravirtual != nil, let console { domain.append(DomainDescription.consoleMark(console)) }
         domain.append(XMLElement("memory", [("unit", "KiB")], text: "\((spec.memory.bytes + 1023) / 1024)"))
         domain.append(XMLElement("vcpu", text: "\(spec.cpus)"))
         domain.append(system)
@@ -32,6 +33,10 @@ struct DomainXML {
         return domain.document
     }
 
+    private var paravirtual: LibvirtDialect.Paravirtual? {
+        if case .kernel = spec.boot { dialect.paravirtual } else { nil }
+    }
+
     private var processor: XMLElement? {
         dialect.cpuMode.map { mode in
             XMLElement(
@@ -42,15 +47,20 @@ struct DomainXML {
 
     private var system: XMLElement {
         var type: [(String, String)] = []
-        if let machine = dialect.machineType { type = [("arch", "x86_64"), ("machine", machine)] }
-        var system = XMLElement("os", [], [XMLElement("type", type, text: "hvm")])
+        if let machine = paravirtual?.machineType ?? dialect.machineType {
+            type = [("arch", "x86_64"), ("machine", machine)]
+        }
+        var system = XMLElement("os", [], [XMLElement("type", type, text: paravirtual?.guestType ?? "hvm")])
         switch spec.boot {
         case .disk: system.append(XMLElement("boot", [("dev", "hd")]))
         case .cdrom: system.append(XMLElement("boot", [("dev", "cdrom")]))
         case .kernel(let boot):
             system.append(XMLElement("kernel", text: boot.kernel.string))
             if let initrd = boot.initrd { system.append(XMLElement("initrd", text: initrd.string)) }
-            if !boot.commandLine.isEmpty { system.append(XMLElement("cmdline", text: boot.commandLine)) }
+            // Of several consoles the last one is the guest's /dev/console.
+            let words = [boot.commandLine] + (paravirtual.map { ["console=\($0.console)"] } ?? [])
+            let line = words.filter { !$0.isEmpty }.joined(separator: " ")
+            if !line.isEmpty { system.append(XMLElement("cmdline", text: line)) }
         }
         return system
     }
@@ -65,7 +75,11 @@ struct DomainXML {
         if dialect.features.contains(.screenshot) {
             devices.append(XMLElement("video", [], [XMLElement("model", [("type", "vga")])]))
         }
-        if let console {
+        if paravirtual != nil {
+            devices.append(
+                XMLElement(
+                    "console", [("type", "pty")], [XMLElement("target", [("type", "xen"), ("port", "0")])]))
+        } else if let console {
             devices.append(
                 XMLElement(
                     "serial", [("type", "file")],

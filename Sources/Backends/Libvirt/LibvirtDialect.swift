@@ -16,6 +16,8 @@ struct LibvirtDialect: Sendable {
     var domainType: String
     /// The machine type, nil leaves it to the driver.
     var machineType: String?
+    /// How a kernel of the host is booted, nil: in the same machine as a disk.
+    var paravirtual: Paravirtual?
     /// The mode of `<cpu>`, nil leaves the element out.
     var cpuMode: String?
     /// Features taken off that model.
@@ -46,6 +48,16 @@ struct LibvirtDialect: Sendable {
     var kernelLimit: Duration = .seconds(90)
     /// What must be on the host of the machines besides libvirt and the emulator; a `bad` one makes it `unavailable`.
     var requirements: @Sendable () -> [Finding]
+
+    /// A machine without a BIOS and without emulated devices.
+    struct Paravirtual: Sendable {
+        /// Its machine type.
+        var machineType: String
+        /// What stands in `<os><type>`.
+        var guestType: String
+        /// The kernel's name of its console, which is a terminal of the host.
+        var console: String
+    }
 
     /// Where libvirt's driver runs.
     enum Home: Sendable {

@@ -178,9 +178,11 @@ func uuid(of domain: OpaquePointer) throws -> String {
     return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
-/// What a domain's stored XML says.
-func description(of domain: OpaquePointer, _ operation: String) throws -> DomainDescription {
-    guard let text = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE.rawValue) else {
+/// What a domain's XML says, the stored one unless flags say otherwise.
+func description(
+    of domain: OpaquePointer, _ operation: String, _ flags: virDomainXMLFlags = VIR_DOMAIN_XML_INACTIVE
+) throws -> DomainDescription {
+    guard let text = virDomainGetXMLDesc(domain, flags.rawValue) else {
         throw libvirtError(operation, "cannot read the description of a machine")
     }
     defer { free(text) }

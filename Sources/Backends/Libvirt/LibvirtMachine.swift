@@ -81,6 +81,16 @@ final class LibvirtMachine: Machine {
         let status = OrphanReaper.watching { virDomainCreateWithFlags(domain, flags.rawValue) }
         guard status == 0 else { throw startFailure(operation) }
         record.started(connection.isLocal ? Emulator.find(id, root: connection.root) : nil)
+        followTerminal(domain, operation)
+    }
+
+    /// Writes what comes on a console that is a terminal to the console's file, as long as the machine runs.
+    private func followTerminal(_ domain: OpaquePointer, _ operation: String) {
+        guard connection.isLocal, dialect.paravirtual != nil, let consoleFile,
+            let active = try? description(of: domain, operation, virDomainXMLFlags(0)),
+            let terminal = active.consoleTerminal
+        else { return }
+        ConsoleTerminal(terminal: terminal, file: consoleFile).follow()
     }
 
     /// Lets a domain go that was started paused: one that starts running, and ends before libvirt is done with the start, is taken
