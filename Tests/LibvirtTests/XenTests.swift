@@ -98,7 +98,7 @@ struct XenTests {
             let pipe = folder.appending("terminal")
             #expect(mkfifo(pipe.string, 0o600) == 0)
             let master = open(pipe.string, O_RDWR)
-            ConsoleTerminal(terminal: pipe, file: file).follow()
+            ConsoleTerminal(terminal: pipe, file: file).follow {}
             try HostFiles.writeAll(master, Array("after\n".utf8), pipe)
             let end = ContinuousClock.now + .seconds(20)
             while (HostFiles.size(file) ?? 0) < 13, ContinuousClock.now < end { await Task.yield() }

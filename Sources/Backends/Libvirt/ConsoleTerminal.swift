@@ -14,13 +14,13 @@ struct ConsoleTerminal: Sendable {
     let file: HostPath
 
     /// Begins to copy, on a thread that ends with the terminal. What cannot be opened is a guest that has ended already.
-    func follow() {
+    func follow(ended: @escaping @Sendable () -> Void) {
         let source = open(terminal.string, O_RDONLY | O_NOCTTY | O_CLOEXEC)
-        guard source >= 0 else { return }
+        guard source >= 0 else { return ended() }
         let target = open(file.string, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o644)
         guard target >= 0 else {
             close(source)
-            return
+            return ended()
         }
         startThread { [file] in
             var buffer = [UInt8](repeating: 0, count: 4096)
@@ -34,6 +34,7 @@ struct ConsoleTerminal: Sendable {
             }
             close(source)
             close(target)
+            ended()
         }
     }
 }

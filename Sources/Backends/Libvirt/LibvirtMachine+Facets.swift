@@ -13,7 +13,7 @@ struct LibvirtConsole: ConsoleFacet {
         guard offset >= 0, count >= 0 else {
             throw BackendError(.invalidArgument, "console.read", "offset \(offset) or count \(count) is below zero")
         }
-        _ = try await machine.presentState("console.read")
+        if try await machine.presentState("console.read") == .running { await machine.followTerminal() }
         guard let file else { return [] }
         return try await onOwnThread { [earlier] in
             Result {

@@ -81,16 +81,25 @@ final class LibvirtMachine: Machine {
         let status = OrphanReaper.watching { virDomainCreateWithFlags(domain, flags.rawValue) }
         guard status == 0 else { throw startFailure(operation) }
         record.started(connection.isLocal ? Emulator.find(id, root: connection.root) : nil)
-        followTerminal(domain, operation)
+        followTerminal(domain)
     }
 
     /// Writes what comes on a console that is a terminal to the console's file, as long as the machine runs.
-    private func followTerminal(_ domain: OpaquePointer, _ operation: String) {
-        guard connection.isLocal, dialect.paravirtual != nil, let consoleFile,
-            let active = try? description(of: domain, operation, virDomainXMLFlags(0)),
-            let terminal = active.consoleTerminal
-        else { return }
-        ConsoleTerminal(terminal: terminal, file: consoleFile).follow()
+    ///
+    /// Of two processes that do so each gets a part, and the file has both.
+    func followTerminal(_ domain: OpaquePointer) {
+        guard connection.isLocal, dialect.paravirtual != nil, let consoleFile, record.claimTerminal() else { return }
+        let active = try? description(of: domain, "machine.start", virDomainXMLFlags(0))
+        guard let terminal = active?.consoleTerminal else { return record.releaseTerminal() }
+        ConsoleTerminal(terminal: terminal, file: consoleFile).follow { [record] in record.releaseTerminal() }
+    }
+
+    /// Follows the console of a machine that another process started.
+    func followTerminal() async {
+        guard dialect.paravirtual != nil else { return }
+        try? await connection.worker.call("console.read") { [self] in
+            try connection.withDomain("console.read", record) { followTerminal($0) }
+        }
     }
 
     /// Lets a domain go that was started paused: one that starts running, and ends before libvirt is done with the start, is taken

@@ -20,6 +20,7 @@ final class MachineRecord: Sendable {
         var isAboutToResume = false
         var isGone = false
         var emulator: ProcessIdentity?
+        var isFollowed = false
         var listeners: [Int: AsyncStream<MachineEvent>.Continuation] = [:]
         var nextListener = 0
     }
@@ -70,8 +71,20 @@ final class MachineRecord: Sendable {
             state.isStopping = false
             state.isCrashAcknowledged = false
             state.emulator = emulator
+            state.isFollowed = false
         }
     }
+
+    /// True for the one who shall follow its console's terminal now.
+    func claimTerminal() -> Bool {
+        state.withLock { state in
+            defer { state.isFollowed = true }
+            return !state.isFollowed
+        }
+    }
+
+    /// Nobody follows its console's terminal any more.
+    func releaseTerminal() { state.withLock { $0.isFollowed = false } }
 
     /// Whether the next pause is that of a start, and nobody's business.
     func willResume(_ will: Bool) { state.withLock { $0.isAboutToResume = will } }
