@@ -102,10 +102,13 @@ func required<Value>(_ value: Value?, _ what: String) throws -> Value {
 func eventually(_ what: String, within limit: Duration = .seconds(20), _ check: () async throws -> Bool) async throws {
     let clock = ContinuousClock()
     let end = clock.now + limit
+    // On a slow host the questions themselves would hold up what is waited for.
+    var pause = Duration.milliseconds(10)
     while true {
         if try await check() { return }
         guard clock.now < end else { throw ConformanceFailure("\(what) did not happen within \(limit.inSeconds) s") }
-        try await Task.sleep(for: .milliseconds(20))
+        pause = min(pause * 2, .milliseconds(640))
+        try await Task.sleep(for: pause)
     }
 }
 
