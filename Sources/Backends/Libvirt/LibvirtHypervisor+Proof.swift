@@ -25,7 +25,7 @@ extension LibvirtHypervisor {
         spec.disks = [DiskAttachment(DiskImage(path: disk, format: .raw), role: .system)]
         spec.consoleLog = folder.appending("sector.log")
         return try await MachineProof(hypervisor: self)
-            .run("boot sector", spec, within: .seconds(30), mark: ProofSector.text)
+            .run("boot sector", spec, within: max(.seconds(30), dialect.kernelLimit / 2), mark: ProofSector.text)
     }
 
     private func proveKernel(_ folder: HostPath) async throws -> Finding {
