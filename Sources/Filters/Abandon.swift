@@ -27,7 +27,7 @@ func abandoning<Value: Sendable>(
         }
     }
     let timer = Task {
-        try await Task.sleep(for: limit)
+        try await ContinuousClock.wait(until: .now + limit)
         race.finish(.failure(onTimeout()))
         work.cancel()
     }

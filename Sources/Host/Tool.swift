@@ -43,7 +43,7 @@ public enum Tool {
             output: outputFile.map { .descriptor($0) } ?? .pipe)
         let timedOut = Mutex(false)
         let timer = Task {
-            try await Task.sleep(for: deadline)
+            try await ContinuousClock.wait(until: .now + deadline)
             timedOut.withLock { $0 = true }
             child.signal(SIGKILL)
         }

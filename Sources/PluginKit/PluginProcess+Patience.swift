@@ -12,7 +12,7 @@ extension PluginProcess {
             while let (due, reason) = end(of: id, patience, started) {
                 if due > .now {
                     isSecondLook = false
-                    try? await Task.sleep(until: due, clock: .continuous)
+                    try? await ContinuousClock.wait(until: due)
                 } else if isSecondLook {
                     return await expire(id, method, reason)
                 } else {

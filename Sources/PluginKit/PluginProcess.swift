@@ -86,7 +86,7 @@ final class PluginProcess: Sendable {
     /// - Throws: `protocolViolation` for another first line or version, `crashed`, `timeout`.
     func handshake(within limit: Duration) async throws -> Handshake {
         let timer = Task {
-            try await Task.sleep(for: limit)
+            try await ContinuousClock.wait(until: .now + limit)
             await kill(
                 BackendError(
                     .timeout, "handshake", "plugin '\(name)' did not greet within \(limit.inSeconds) s", backend: name))

@@ -28,7 +28,7 @@ extension LibvirtMachine {
                     }
                 }
             }
-            group.addTask { try? await Task.sleep(for: limit) }
+            group.addTask { try? await ContinuousClock.wait(until: .now + limit) }
             await group.next()
             group.cancelAll()
         }

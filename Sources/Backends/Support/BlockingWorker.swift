@@ -113,7 +113,7 @@ public func abandoning<Value: Sendable>(
     let race = Race<Value>()
     let timer = CallDeadline.current.map { deadline in
         Task {
-            try await Task.sleep(until: deadline, clock: .continuous)
+            try await ContinuousClock.wait(until: deadline)
             let failure = BackendError(
                 .timeout, operation, "\(operation) did not answer before its deadline", retry: .reopen)
             if race.finish(.failure(failure)) { onTimeout() }

@@ -49,7 +49,7 @@ public struct MachineProof: Sendable {
                 return nil
             }
             group.addTask {
-                try? await Task.sleep(for: limit)
+                try? await ContinuousClock.wait(until: .now + limit)
                 return "it did not end within \(Int(limit.inSeconds)) s"
             }
             defer { group.cancelAll() }

@@ -20,7 +20,7 @@ func abandoning<Value: Sendable>(
         }
     }
     let timer = Task {
-        try await Task.sleep(until: deadline + .seconds(1), clock: .continuous)
+        try await ContinuousClock.wait(until: deadline + .seconds(1))
         work.cancel()
         race.end(.failure(late))
     }
