@@ -14,10 +14,10 @@ begun=$SECONDS
 "$here/$lab/build.sh"
 ready=$SECONDS
 mkdir -p "$share/bin" "$share/cache/images"
-cp "$built"/anyvisor{,-direct,-vdfuse,-libvirt} "$share/bin"
+cp "$built"/anyvisor{,-direct,-vdfuse,-libvirt,-vboxmanage} "$share/bin"
 strip --strip-debug "$share"/bin/*
 cp -r "$project/plugins" "$project/guest" "$share/bin"
-cp -r "$project/examples" "$here/anyvisor.yaml" "$here/$lab/prove.sh" "$share"
+cp -r "$project/examples" "$project/scripts" "$here/anyvisor.yaml" "$here/$lab/prove.sh" "$share"
 # The nested host has no compiler, and no network: what it needs of images is built here.
 sh "$project/guest/images/mini/build.sh" "$share/mini" >/dev/null
 cat >"$share/bin/guest/images/mini/build.sh" <<'MINI'

@@ -47,13 +47,13 @@ struct LayoutTests {
     }
 
     @Test("a raw image is named by a text beside the machine, and stays as it is")
-    func raw() throws {
+    func raw() async throws {
         let place = try RunScope.makeProcessFolder("vboxmanage-test")
         defer { try? HostFiles.removeTree(place) }
         let image = place.appending("io.raw")
         try HostFiles.write([UInt8](repeating: 7, count: 2048), to: image)
         let layout = layout(place)
-        try layout.makeFiles()
+        try await layout.makeFiles()
         let text = try HostFiles.readText(layout.folder.descriptor(1))
         #expect(text.contains("\nRW 4 FLAT \"\(image)\" 0\n"))
         #expect(try HostFiles.read(image) == [UInt8](repeating: 7, count: 2048))

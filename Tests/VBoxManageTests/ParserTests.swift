@@ -103,6 +103,29 @@ struct ParserTests {
         #expect(HostFiles.exists(folder.path.appending("theirs.vdi")))
     }
 
+    @Test("a machine whose log ends before its guest did has crashed, whatever VirtualBox says, until that is settled")
+    func diedWithItsService() throws {
+        let place = try RunScope.makeProcessFolder("vboxmanage-test")
+        defer { try? HostFiles.removeTree(place) }
+        let folder = MachineFolder(path: place.appending("anyvisor-t-1"))
+        try folder.make(images: [])
+        #expect(try folder.noteStart())
+        let log = folder.path.appending("Logs/VBox.log")
+        try HostFiles.makeDirectories(log.parent)
+        let off = MachineInfo("VMState=\"poweroff\"")
+        let running = "00:00:01.1 Console: Machine state changed to 'Running'\n"
+        let noise = String(repeating: "00:00:02.2 PIT: mode=2\n", count: 2_000)
+        try HostFiles.write(Array((running + noise).utf8), to: log)
+        #expect(off.state(folder) == .crashed)
+        folder.settle()
+        #expect(off.state(folder) == .stopped)
+        #expect(try !folder.noteStart())
+        #expect(off.state(folder) == .crashed)
+        let end = "00:00:04.8 Console: Machine state changed to 'PoweredOff'\n00:00:04.9 VBoxHeadless: exiting\n"
+        try HostFiles.write(Array((running + noise + end).utf8), to: log)
+        #expect(off.state(folder) == .stopped)
+    }
+
     @Test("the console is all starts, one after another")
     func console() throws {
         let place = try RunScope.makeProcessFolder("vboxmanage-test")

@@ -13,6 +13,7 @@ import Host
 ///           console.log        the serial console, unless the machine's maker wants it elsewhere
 ///           console.past       what it printed before its last start: VirtualBox empties the file then
 ///           disk0.vmdk         stands for a raw image
+///           kernel.iso         boots a kernel of the host, by the settings in kernel.cfg
 /// ```
 struct MachineFolder: Sendable, Hashable {
     /// The folder.
@@ -25,6 +26,10 @@ struct MachineFolder: Sendable, Hashable {
     private var pastConsole: HostPath { path.appending("console.past") }
     /// Where the console goes that no file was named for.
     var console: HostPath { path.appending("console.log") }
+    /// The CD that boots a kernel of the host.
+    var kernelDisc: HostPath { path.appending("kernel.iso") }
+    /// The settings of that CD's boot loader.
+    var kernelSettings: HostPath { path.appending("kernel.cfg") }
     /// What stands for the raw image of a disk.
     func descriptor(_ number: Int) -> HostPath { path.appending("disk\(number).vmdk") }
 
@@ -34,6 +39,21 @@ struct MachineFolder: Sendable, Hashable {
     var hasStarted: Bool { HostFiles.exists(startedMark) }
     /// Whether its last crash is settled.
     var isSettled: Bool { HostFiles.exists(settledMark) }
+
+    /// Whether the last run came to its end by itself or by a command.
+    ///
+    /// VirtualBox calls a machine whose process died because its service did `poweroff`, as if its guest had ended. The log knows
+    /// better: before it tells its service of a machine's end, the process writes `Console: Machine state changed to 'PoweredOff'`
+    /// (`Console::i_setMachineState` in ConsoleImpl.cpp).
+    var hasEndedInOrder: Bool {
+        let log = path.appending("Logs/VBox.log")
+        guard let size = HostFiles.size(log), size > 0,
+            let tail = try? ConsoleFile.read(log, max(0, size - 16_384), 16_384)
+        else { return true }
+        let mark = "Machine state changed to '"
+        let last = String(decoding: tail, as: UTF8.self).split(separator: "\n").last { $0.contains(mark) }
+        return last.map { line in ["'PoweredOff'", "'Saved'", "'Aborted'"].contains { line.contains($0) } } ?? false
+    }
 
     /// Makes the folder; one that a killed process left behind goes first.
     ///

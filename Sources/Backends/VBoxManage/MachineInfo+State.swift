@@ -12,7 +12,7 @@ extension MachineInfo {
         case "paused", "teleportingpausedvm", "deletingsnapshotlivepaused": .paused
         case "gurumeditation": .crashed
         case "aborted", "aborted-saved": folder.isSettled ? .stopped : .crashed
-        default: folder.hasStarted ? .stopped : .defined
+        default: !folder.hasStarted ? .defined : folder.isSettled || folder.hasEndedInOrder ? .stopped : .crashed
         }
     }
 

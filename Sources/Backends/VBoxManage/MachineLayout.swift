@@ -21,10 +21,19 @@ struct MachineLayout: Sendable {
     /// The host file for the serial console.
     var console: HostPath { spec.consoleLog ?? folder.console }
 
-    /// Makes the folder, the console's file and what stands for raw images.
+    /// The CD in the machine's drive.
+    private var disc: HostPath? {
+        switch spec.boot {
+        case .disk: nil
+        case .cdrom(let image): image
+        case .kernel: folder.kernelDisc
+        }
+    }
+
+    /// Makes the folder, the console's file, what stands for raw images, and the CD for a kernel.
     ///
-    /// - Throws: `invalidArgument` for a raw image that VirtualBox could not take, what the host says.
-    func makeFiles() throws {
+    /// - Throws: `invalidArgument` for a raw image or a kernel's command line that VirtualBox could not take, what the host says.
+    func makeFiles() async throws {
         var descriptors: [(HostPath, String)] = []
         for (number, disk) in spec.disks.enumerated() where disk.image.format == .raw {
             let text = try RawDisk(disk.image.path).descriptor(uuid: randomUUID())
@@ -33,6 +42,8 @@ struct MachineLayout: Sendable {
         try folder.make(images: spec.disks.map(\.image.path), console: console)
         for (path, text) in descriptors { try HostFiles.write(Array(text.utf8), to: path) }
         _ = try ConsoleFile.begin(console)
+        guard case .kernel(let boot) = spec.boot else { return }
+        try await KernelDisc(boot: boot).write(to: folder.kernelDisc, settingsFile: folder.kernelSettings)
     }
 
     /// The commands, in order.
@@ -48,8 +59,8 @@ struct MachineLayout: Sendable {
             ["storagectl", uuid, "--name", "IDE", "--add", "ide", "--controller", "PIIX4"],
         ]
         for (number, disk) in spec.disks.enumerated() { commands.append(attach(disk, number)) }
-        if case .cdrom(let image) = spec.boot {
-            commands.append(place(MachineLayout.places - 1) + ["--type", "dvddrive", "--medium", image.string])
+        if let disc {
+            commands.append(place(MachineLayout.places - 1) + ["--type", "dvddrive", "--medium", disc.string])
         }
         return commands
     }

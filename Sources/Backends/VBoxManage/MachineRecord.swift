@@ -20,6 +20,8 @@ final class MachineRecord: Sendable {
     private struct State {
         var last: MachineState
         var process: ProcessIdentity?
+        var answer: StateAnswer?
+        var told = ContinuousClock.now
         var end: MachineEvent?
         var listeners: [Int: AsyncStream<MachineEvent>.Continuation] = [:]
         var next = 0
@@ -52,6 +54,22 @@ final class MachineRecord: Sendable {
 
     /// The last state that was told.
     var last: MachineState { state.withLock { $0.last } }
+
+    /// What VirtualBox said of the machine's state a moment ago, nil when it has to be asked again.
+    ///
+    /// Each question starts a program, and on a slow host that costs the guest more than the answer is worth. So the longer one takes, the
+    /// longer its answer holds; but never longer than the machine's process, which is cheap to look at.
+    var recentState: MachineState? {
+        let (answer, process) = state.withLock { ($0.answer, $0.process) }
+        guard let answer, answer.isFresh, process?.isAlive == true else { return nil }
+        guard answer.state == .running || answer.state == .paused else { return nil }
+        return answer.state
+    }
+
+    /// Keeps an answer of VirtualBox's, unless something happened since the question was put.
+    func keep(_ answer: StateAnswer) {
+        state.withLock { if answer.begun > $0.told { $0.answer = answer } }
+    }
 
     /// Whether it was destroyed.
     var isGone: Bool { state.withLock { $0.end == .gone } }
@@ -106,8 +124,12 @@ extension MachineRecord {
     }
 
     /// Tells a state, unless it is the one that was told last.
-    func publish(_ new: MachineState) {
+    ///
+    /// - Parameter answer: with which VirtualBox has just told it.
+    func publish(_ new: MachineState, _ answer: StateAnswer? = nil) {
         let listeners = state.withLock { state in
+            state.answer = answer
+            state.told = .now
             if state.end != nil || state.last == new { return [AsyncStream<MachineEvent>.Continuation]() }
             state.last = new
             return Array(state.listeners.values)

@@ -25,6 +25,12 @@ extension VBoxManageHypervisor {
                         "/dev/vboxdrv", .warning, "VirtualBox's kernel module is not loaded; most machines need it",
                         remedy: "modprobe vboxdrv, after installing virtualbox-dkms"))
             }
+            if !KernelDisc.isPossible {
+                findings.append(
+                    Finding(
+                        "kernel boot", .warning, "no CD can be made that boots a kernel of the host",
+                        remedy: KernelDisc.remedy))
+            }
             return findings
         } catch {
             return [
@@ -34,7 +40,7 @@ extension VBoxManageHypervisor {
         }
     }
 
-    /// Runs a real machine: a boot sector. VirtualBox takes no kernel from the host, so a 64-bit one stays unproven.
+    /// Runs a real machine: a boot sector. A 64-bit kernel stays unproven: VirtualBox may take minutes for it.
     private func prove() async throws -> Finding {
         let folder = try RunScope.makeProcessFolder("proof")
         defer { try? HostFiles.removeTree(folder) }

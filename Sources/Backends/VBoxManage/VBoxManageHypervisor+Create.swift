@@ -35,9 +35,7 @@ extension VBoxManageHypervisor {
         func refuse(_ code: BackendError.Code, _ message: String) -> BackendError {
             BackendError(code, "machine.create", "machine '\(spec.id)' \(message)", blame: .caller)
         }
-        if case .kernel = spec.boot {
-            throw refuse(.unsupported, "boots a kernel of the host, which VirtualBox cannot load")
-        }
+        if case .kernel = spec.boot, !KernelDisc.isPossible { throw KernelDisc.refusal }
         let formats: [ImageFormat] = [.raw, .vdi, .vhd, .vmdk]
         for disk in spec.disks where !formats.contains(disk.image.format) {
             throw refuse(
@@ -61,7 +59,7 @@ extension VBoxManageHypervisor {
         }
         let isNewConsole = !HostFiles.exists(layout.console)
         do {
-            try layout.makeFiles()
+            try await layout.makeFiles()
             for command in layout.commands { try await tool.whenUnlocked("machine.create", command) }
             guard let handle = try await handle(machine, "machine.create") else {
                 throw BackendError(.notFound, "machine.create", "somebody removed machine '\(machine.id)'")

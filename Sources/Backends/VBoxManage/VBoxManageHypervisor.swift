@@ -33,9 +33,10 @@ final class VBoxManageHypervisor: Hypervisor {
     func info() async throws -> HypervisorInfo {
         try checkOpen("hypervisor.info")
         let version = try await version("hypervisor.info")
+        let features: Set<Feature> = [.console, .snapshots, .pause, .screenshot, .executesGuests]
         return HypervisorInfo(
             name: "vboxmanage", version: "VirtualBox \(version)",
-            features: [.console, .snapshots, .pause, .screenshot, .executesGuests],
+            features: features.union(KernelDisc.isPossible ? [.kernelBoot] : []),
             diskFormats: [.raw, .vdi, .vhd, .vmdk], maximumCPUs: try await maximumCPUs("hypervisor.info"))
     }
 
@@ -107,7 +108,7 @@ final class VBoxManageHypervisor: Hypervisor {
         do {
             return MachineInfo(
                 try await tool.whenUnlocked(
-                    operation, ["showvminfo", machine.uuid, "--machinereadable"], within: .seconds(10)))
+                    operation, ["showvminfo", machine.uuid, "--machinereadable"], within: .seconds(60)))
         } catch let error as BackendError where error.code == .notFound {
             return nil
         }
@@ -135,27 +136,31 @@ final class VBoxManageHypervisor: Hypervisor {
 
     /// Looks at a machine and tells what it sees, until nobody listens any more.
     ///
-    /// A process of the host is cheap to look at and ends with its machine; VirtualBox itself is asked every two seconds.
+    /// A process of the host is cheap to look at and ends with its machine; VirtualBox itself is asked every two seconds, or more seldom
+    /// where it takes long to answer.
     private func watch(_ record: MachineRecord) async {
         let machine = handle(record)
         var failures = 0
-        var ticks = 0
+        var next = ContinuousClock.now
         while true {
             do { try await Task.sleep(for: .milliseconds(100)) } catch { return }
-            ticks += 1
             let wasUp = record.last == .running || record.last == .paused
             let hasEnded = wasUp && record.process?.isAlive != true
-            guard hasEnded || ticks % 20 == 0 else { continue }
+            guard hasEnded || ContinuousClock.now > next else { continue }
             // VirtualBox would wait for it, and whoever wants to force it off for us.
             if let process = record.process, ProcessIdentity.isStopped(process.pid) { continue }
             do {
-                try await record.call("machine.events") {
+                let again = try await record.call("machine.events") {
+                    let begun = ContinuousClock.now
                     let now = try await machine.presentState("machine.events")
+                    let answer = StateAnswer(now, begun: begun)
                     if now == .running, record.process?.isAlive != true {
                         record.process = HeadlessProcess.find(record.uuid)
                     }
-                    record.publish(now)
+                    record.publish(now, answer)
+                    return answer.again
                 }
+                next = max(again, .now + .seconds(2))
                 failures = 0
             } catch is CancellationError {
                 return
@@ -163,6 +168,7 @@ final class VBoxManageHypervisor: Hypervisor {
                 return record.end(.gone)
             } catch {
                 failures += 1
+                next = .now + .seconds(2)
                 guard failures == 5 else { continue }
                 return record.end(.lost(BackendError.wrapping(error, "machine.events")))
             }

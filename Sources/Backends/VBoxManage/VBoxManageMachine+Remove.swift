@@ -17,13 +17,16 @@ extension VBoxManageMachine {
     /// - Throws: what VirtualBox says when its list cannot be read.
     static func closeMedia(_ files: [HostPath], in folder: HostPath, _ tool: VBoxManageTool) async throws {
         let known = RegisteredMedium.list(try await tool.whenUnlocked("machine.destroy", ["list", "hdds"]))
-        let left = known.filter { files.contains($0.location) || $0.location.string.hasPrefix("\(folder)/") }
+        func isOf(_ medium: RegisteredMedium) -> Bool {
+            files.contains(medium.location) || medium.location.string.hasPrefix("\(folder)/")
+        }
+        let left = known.filter(isOf)
         for medium in RegisteredMedium.childrenFirst(left) {
             // One that another machine has stays on the list.
             _ = try? await tool("machine.destroy", ["closemedium", "disk", medium.uuid])
         }
         let dvds = RegisteredMedium.list(try await tool.whenUnlocked("machine.destroy", ["list", "dvds"]))
-        for medium in dvds where files.contains(medium.location) {
+        for medium in dvds where isOf(medium) {
             _ = try? await tool("machine.destroy", ["closemedium", "dvd", medium.uuid])
         }
     }

@@ -33,8 +33,12 @@ final class VBoxManageMachine: Machine {
             if let process = record.process, process.isAlive, ProcessIdentity.isStopped(process.pid) {
                 return record.last
             }
+            if let known = record.recentState { return known }
             // Out of turn: whoever wants to know must not wait behind a call that takes long.
-            return try await info("machine.state").state(record.folder)
+            let begun = ContinuousClock.now
+            let now = try await info("machine.state").state(record.folder)
+            record.keep(StateAnswer(now, begun: begun))
+            return now
         } catch let error as BackendError where error.code == .notFound {
             return .gone
         }
@@ -85,7 +89,7 @@ final class VBoxManageMachine: Machine {
         do {
             return MachineInfo(
                 try await tool.whenUnlocked(
-                    operation, ["showvminfo", record.uuid, "--machinereadable"], within: .seconds(10)))
+                    operation, ["showvminfo", record.uuid, "--machinereadable"], within: .seconds(60)))
         } catch let error as BackendError where error.code == .notFound {
             throw record.notFound(operation)
         }

@@ -53,6 +53,7 @@ struct VBoxManageSnapshots: SnapshotFacet {
             if try await machine.info(operation).stateWord.hasSuffix("saved") {
                 try await machine.tool.whenUnlocked(operation, ["discardstate", record.uuid])
             }
+            if record.folder.isOurs { record.folder.settle() }
             record.publish(try await machine.presentState(operation))
         }
     }

@@ -32,19 +32,21 @@ struct VBoxManageTool: Sendable {
     }
 
     /// Like a call, again and again while another command or a machine's end still holds the machine; for questions too, which
-    /// VirtualBox refuses when they meet the end of a machine's session.
+    /// VirtualBox refuses when they meet the end of a machine's session. Where VBoxSVC has died no other can start until the machines
+    /// that it had have noticed, up to ten seconds later.
     ///
-    /// - Throws: like a call; the last refusal when the machine stays held.
+    /// - Throws: like a call; the last refusal when the machine stays held, or the service away.
     @discardableResult
     func whenUnlocked(
         _ operation: String, _ arguments: [String], within limit: Duration = .seconds(60)
     ) async throws -> String {
-        let end = ContinuousClock.now + .seconds(10)
+        let begun = ContinuousClock.now
         while true {
             do {
                 return try await self(operation, arguments, within: limit)
-            } catch let error as BackendError where error.code == .inUse && error.retry == .backoff {
-                if ContinuousClock.now >= end { throw error }
+            } catch let error as BackendError where error.retry == .backoff {
+                let patience: Duration = error.code == .unavailable ? .seconds(30) : .seconds(10)
+                if ContinuousClock.now >= begun + patience { throw error }
                 try await Task.sleep(for: .milliseconds(100))
             }
         }

@@ -26,13 +26,24 @@ struct MachineFixture: Sendable {
 
     /// A system disk: `mini`, or an empty one.
     ///
-    /// - Parameter snapshots: in a format that can hold a snapshot.
-    func systemDisk(at path: HostPath, snapshots: Bool = false) async throws -> DiskAttachment {
+    /// - Parameters:
+    ///   - snapshots: in a format that can hold a snapshot.
+    ///   - boots: false for an empty one in any case.
+    func systemDisk(at path: HostPath, snapshots: Bool = false, boots: Bool = true) async throws -> DiskAttachment {
         let able = info.snapshotFormats ?? info.diskFormats
         let format = snapshots && !able.contains(format) ? able.first ?? format : format
-        let bytes = try mini.map { try HostFiles.read($0) } ?? [UInt8](repeating: 0, count: 1 << 20)
-        try await convert(bytes, to: path, format)
+        let bytes = try boots ? mini.map { try HostFiles.read($0) } : nil
+        try await convert(bytes ?? [UInt8](repeating: 0, count: 1 << 20), to: path, format)
         return DiskAttachment(DiskImage(path: path, format: format), role: .system)
+    }
+
+    /// A CD from which `mini` boots.
+    ///
+    /// - Throws: where no guest runs; what the host says.
+    func cd(at path: HostPath) throws -> HostPath {
+        let mini = try required(self.mini, "the guest 'mini'")
+        try HostFiles.write(BootableCD(program: Array(try HostFiles.read(mini).prefix(512))).bytes, to: path)
+        return path
     }
 
     /// An IO disk whose first sector is this text.

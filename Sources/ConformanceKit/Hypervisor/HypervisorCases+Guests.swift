@@ -17,6 +17,16 @@ extension HypervisorCases {
             try expectEqual(disk.answer, "anyvisor-mini-answer:what time is it?", "answer")
             try expectEqual(disk.counter, 1, "counter")
         },
+        state("guests", "a guest boots from a CD when its disk boots nothing", needs: [.executesGuests]) { context in
+            var spec = try await context.spec(io: "from a CD")
+            let disk = spec.disks[0].image.path
+            spec.disks[0] = try await context.fixture.systemDisk(at: disk, boots: false)
+            spec.boot = .cdrom(try context.fixture.cd(at: context.folder.appending("mini.iso")))
+            try await run(try await context.backend.create(spec), context)
+            let answer = try await context.fixture.read(spec.disks[1]).answer
+            try expectEqual(answer, "anyvisor-mini-answer:from a CD", "answer")
+            try expect(HostFiles.exists(context.folder.appending("mini.iso")), "the CD is gone")
+        },
         state("guests", "a power off is told as stopped, not as a crash", needs: [.executesGuests]) { context in
             let machine = try await context.machine(io: "go")
             let log = EventLog(machine)

@@ -100,10 +100,11 @@ extension RunSession {
         switch await watch?.ending {
         case .late(let reason)?:
             throw BackendError(.timeout, "boot", reason, blame: .guest, evidence: await evidence())
-        case .lost(let error)?: throw error
+        case .lost(let error)?: throw await withEvidence(error)
         case .off(let state)? where await watch?.readyAt == nil:
             // A machine without a console tells nothing before its results are read.
             guard machine?.console != nil || HostFiles.exists(consoleLog) else { break }
+            try await refuseRemoved("boot")
             throw BackendError(
                 .internal, "boot",
                 "the machine ended (\(state.rawValue)) before its guest was ready"
@@ -171,23 +172,24 @@ extension RunSession {
         case .late(let reason): note("\(reason); the machine was stopped")
         case .lingering:
             note("the guest said it was done and did not power off; the machine was stopped")
-        case .lost(let error): throw error
+        case .lost(let error): throw await withEvidence(error)
         case .off:
             if let agentError, await !watch.isDone {
                 throw BackendError(
                     .internal, "tasks", "the agent in the guest gave up: \(agentError)", blame: .guest,
                     evidence: await evidence())
             }
-            try await refuseRemoved()
+            try await refuseRemoved("tasks")
             if await !watch.isDone, machine?.console != nil { note("the machine ended before the tasks were over") }
         }
     }
 
     /// - Throws: `notFound` when the machine is not only off, but somebody has removed it.
-    private func refuseRemoved() async throws {
-        guard let machine, await watch?.isDone == false, try await machine.state() == .gone else { return }
+    private func refuseRemoved(_ phase: String) async throws {
+        // One that cannot be asked any more has told by its end what there is to tell.
+        guard let machine, await watch?.isDone == false, (try? await machine.state()) == .gone else { return }
         throw BackendError(
-            .notFound, "tasks", "somebody else removed machine '\(machine.id)' while its tasks ran", blame: .host,
+            .notFound, phase, "somebody else removed machine '\(machine.id)' in the middle of the run", blame: .host,
             evidence: await evidence())
     }
 
@@ -198,6 +200,12 @@ extension RunSession {
                 $0.bytes = progress.bytes
             }
         }
+    }
+
+    private func withEvidence(_ error: BackendError) async -> BackendError {
+        var known = error
+        known.evidence.merge(await evidence()) { theirs, _ in theirs }
+        return known
     }
 
     /// The end of the console, for an error.
