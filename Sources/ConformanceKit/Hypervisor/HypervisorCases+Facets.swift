@@ -38,7 +38,7 @@ extension HypervisorCases {
             let machine = try await context.running()
             let console = try required(machine.console, "the console")
             if context.fixture.mini != nil || context.has(.simulated) {
-                try await eventually("output on the console") {
+                try await eventually("output on the console", within: .seconds(60)) {
                     try await console.read(offset: 0, count: 10).count == 10
                 }
             }
