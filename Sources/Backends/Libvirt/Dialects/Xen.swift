@@ -21,7 +21,7 @@ extension LibvirtDialect {
         clock: XMLElement(
             "clock", [("offset", "utc")], [XMLElement("timer", [("name", "tsc"), ("mode", "native")])]),
         emulator: nil,
-        features: [.console, .pause, .executesGuests, .kernelBoot],
+        features: [.console, .pause, .statistics, .executesGuests, .kernelBoot],
         formats: [.raw, .qcow2],
         bus: { if case .kernel = $0 { .xen } else { .ide } },
         readOnlyBus: .xen,
