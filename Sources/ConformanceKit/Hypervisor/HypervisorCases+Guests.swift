@@ -31,6 +31,7 @@ extension HypervisorCases {
             let machine = try await context.machine(io: "go")
             let log = EventLog(machine)
             try await machine.start()
+            try await context.waitUntilStopped(machine)
             try await log.wait(for: .state(.stopped))
             try expect(!log.events.contains(.state(.crashed)), "a crash was told: \(log.events)")
             try await context.expectState(machine, .stopped, "afterwards")
