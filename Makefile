@@ -10,7 +10,7 @@ BIN = $(shell swift build $(RELEASE) --show-bin-path)
 ANYVISOR = $(BIN)/anyvisor
 PREFIX ?= /usr/local
 
-.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end machines matrix warm faults kills fallback full-host torture virtualbox fixtures power-loss lab-kvm lab-virtualbox lab-xen fuzz lint fmt demo bench ci blind install clean
+.PHONY: help setup build test conformance conformance-full conformance-mutants end-to-end machines matrix warm faults kills fallback full-host torture virtualbox fixtures power-loss lab-kvm lab-virtualbox lab-virtualbox-disks lab-xen fuzz lint fmt demo bench ci blind install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | column -t -s "$$(printf '\t')"
@@ -90,6 +90,9 @@ lab-xen: setup build ## prove `xen` in a nested host that runs Xen, and write do
 
 lab-virtualbox: setup build ## prove `vboxmanage` in a Debian sid root with VirtualBox, and write docs/lab/virtualbox.md
 	lab/report.sh virtualbox "$(ANYVISOR)"
+
+lab-virtualbox-disks: setup build ## compare images with the VirtualBox of the lab, and run its machines on them: PARTS=
+	lab/virtualbox/disks.sh "$(ANYVISOR)"
 
 fuzz: setup ## libFuzzer over hostile images: RUNS= inputs for our parsers, a fiftieth of it for ext metadata
 	scripts/fuzz.sh "$${RUNS:-10000000}"
