@@ -90,6 +90,8 @@ final class RunningAppliance: @unchecked Sendable {
             try set(guestfs_set_backend_setting(guest.pointer, "force_tcg", "1"), "force_tcg")
             // An emulated processor does not speculate, and its guards cost a quarter of the start.
             try set(guestfs_set_append(guest.pointer, "mitigations=off"), "a kernel argument")
+            let processor = (["max"] + InterpretedProcessor.slowFeatures.map { "-\($0)" }).joined(separator: ",")
+            try set(guestfs_config(guest.pointer, "-cpu", processor), "the processor \(processor)")
         }
         try set(guestfs_set_cachedir(guest.pointer, cache.string), "the cache folder \(cache)")
         try set(guestfs_set_tmpdir(guest.pointer, folder.string), "the temporary folder \(folder)")

@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import Host
 
 extension LibvirtDialect {
@@ -12,9 +13,8 @@ extension LibvirtDialect {
         machineType: "pc",
         // Everything that TCG can do: binary wheels are built for more than the default model has.
         cpuMode: "maximum",
-        // With erms, kernel and C library copy memory by `rep movsb`, which the interpreter does byte by byte; la57 makes it walk
-        // one more level of each page table. A boot of `tiny` takes 14 % less of the processor without them.
-        cpuFeaturesOff: ["erms", "la57"],
+        // A boot of `tiny` takes 14 % less of the processor.
+        cpuFeaturesOff: InterpretedProcessor.slowFeatures,
         spareDevices: LibvirtDialect.qemuSpareDevices,
         emulator: "qemu-system-x86_64",
         features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
