@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# matrix.sh ANYVISOR: many runs in one command, on real machines: each sees its own values, one that fails fails alone, and an
-# interrupt or a kill -9 in the middle leaves nothing. HYPERVISOR names another backend than qemu.
+# matrix.sh ANYVISOR: many runs in one command, on real machines: each sees its own values, one that fails fails alone, an
+# interrupt or a kill -9 in the middle leaves nothing, and kinds of machines that do not go together take turns. HYPERVISOR names
+# another backend than qemu.
 anyvisor=$(realpath "$1") hypervisor=${HYPERVISOR:-qemu}
 source "$(dirname "$0")/common.sh"
 cd "$work"
@@ -115,6 +116,45 @@ for n in $(seq "${KILLS:-1}"); do
         find report -mindepth 1 -maxdepth 1 -name '.*'
         for d in report/*/; do [ -e "$d/result.json" ] || echo "half a result in $d"; done)"
 done
+
+# Two kinds of hypervisor that want the same part of the host whole, as KVM and VirtualBox do; this one's machines play both.
+for kind in left right; do
+    mkdir -p "kinds/$kind"
+    sed -e "s/\"name\": \"$hypervisor\"/\"name\": \"$kind\"/" -e "/\"exclusive\"/d" \
+        -e "s/^.*\"licence\"/\"exclusive\": {\"matrix$$\": \"$kind\"},\n&/" "$project/plugins/$hypervisor/plugin.json" >"kinds/$kind/plugin.json"
+done
+cat >alone.yaml <<'YAML'
+name: alone
+image: tiny
+tasks: [{id: only, run: "true"}]
+YAML
+sed 's/"true"/sleep 300/' alone.yaml >long.yaml
+shares() { find /run/lock /tmp -maxdepth 1 -name "anyvisor-matrix$$-*" 2>/dev/null; }
+one_machine() { machines | head -n 1; }
+waits() { grep -o 'waits for others: left has .*: run [a-z0-9]*, process [0-9]*' second.err || true; }
+export ANYVISOR_PLUGIN_PATH=$work/kinds
+"$anyvisor" run long.yaml --hypervisor left --report first >first.out 2>first.err &
+first=$!
+problem=$(await 60 one_machine)
+"$anyvisor" run alone.yaml --hypervisor right --report second >second.out 2>second.err &
+second=$!
+problem="$problem$(await 60 waits)"
+status=0
+"$anyvisor" run alone.yaml --hypervisor right,"$hypervisor" --report third >run.out 2>run.err || status=$?
+verdict "a kind that cannot go with one that runs is passed over, and that says why" "$problem$(exits 0
+    grep -q "right is passed over.*left has this host's .*process $first" run.err || cat run.err)"
+status=0
+"$anyvisor" run alone.yaml --hypervisor left --report fourth >run.out 2>run.err || status=$?
+verdict "runs of one kind go on side by side" "$(exits 0; kill -0 $first 2>/dev/null || echo "the first has ended")"
+kill -9 $first
+wait $first 2>/dev/null || true
+status=0
+wait $second || status=$?
+cp second.err run.err
+verdict "one that waited goes on when the other was killed" "$(exits 0)"
+"$anyvisor" reap >/dev/null 2>&1 || true
+verdict "nothing is left of the turns" "$(left_over; shares)"
+unset ANYVISOR_PLUGIN_PATH
 
 if [ "$(id -u)" = 0 ]; then
     id avuser >/dev/null 2>&1 || useradd -m avuser

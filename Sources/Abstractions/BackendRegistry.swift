@@ -27,11 +27,16 @@ public struct BackendDescriptor: Sendable {
         public var guests: [String]
         /// The licence of what it drives.
         public var licence: String?
+        /// What of the host its machines do not share with another kind of user, and as which kind they use it.
+        public var exclusive: [String: String]
         /// Says what is known.
-        public init(hosts: [String] = [], guests: [String] = [], licence: String? = nil) {
+        public init(
+            hosts: [String] = [], guests: [String] = [], licence: String? = nil, exclusive: [String: String] = [:]
+        ) {
             self.hosts = hosts
             self.guests = guests
             self.licence = licence
+            self.exclusive = exclusive
         }
     }
 

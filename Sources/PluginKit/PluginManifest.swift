@@ -20,13 +20,13 @@ public struct PluginManifest: Codable, Sendable, Hashable {
     public var arguments: [String]
     /// The options it takes.
     public var options: [OptionDeclaration]
-    /// What one chooses it by: `hosts`, `guests`, `licence`.
+    /// What one chooses it by: `hosts`, `guests`, `licence`; and `exclusive`.
     public var about: BackendDescriptor.About
     /// The manifest's folder.
     public var folder: HostPath
 
     private enum CodingKeys: String, CodingKey {
-        case name, kind, summary, program, arguments, options, hosts, guests, licence, folder
+        case name, kind, summary, program, arguments, options, hosts, guests, licence, exclusive, folder
     }
 
     /// Reads a manifest; all but `name`, `kind` and `program` may be left out.
@@ -41,7 +41,8 @@ public struct PluginManifest: Codable, Sendable, Hashable {
         about = BackendDescriptor.About(
             hosts: try container.decodeIfPresent([String].self, forKey: .hosts) ?? [],
             guests: try container.decodeIfPresent([String].self, forKey: .guests) ?? [],
-            licence: try container.decodeIfPresent(String.self, forKey: .licence))
+            licence: try container.decodeIfPresent(String.self, forKey: .licence),
+            exclusive: try container.decodeIfPresent([String: String].self, forKey: .exclusive) ?? [:])
         folder = try container.decodeIfPresent(HostPath.self, forKey: .folder) ?? "."
     }
 
@@ -57,6 +58,7 @@ public struct PluginManifest: Codable, Sendable, Hashable {
         try container.encode(about.hosts, forKey: .hosts)
         try container.encode(about.guests, forKey: .guests)
         try container.encodeIfPresent(about.licence, forKey: .licence)
+        try container.encode(about.exclusive, forKey: .exclusive)
         try container.encode(folder, forKey: .folder)
     }
 
@@ -85,6 +87,12 @@ public struct PluginManifest: Codable, Sendable, Hashable {
         guard !program.split(separator: "/").contains(".."), !program.hasPrefix("/"), !program.isEmpty else {
             throw BackendError(
                 .invalidArgument, "plugin.manifest", "\(path): program '\(program)' lies outside the folder")
+        }
+        for word in about.exclusive.flatMap({ [$0.key, $0.value] })
+        where word.isEmpty || !word.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x7a).contains($0) }) {
+            throw BackendError(
+                .invalidArgument, "plugin.manifest", "\(path): exclusive '\(word)' is not lower case letters and digits"
+            )
         }
         for place in [path, folder, folder.appending(program)] where PluginManifest.isOpenToAll(place) {
             throw BackendError(

@@ -119,11 +119,11 @@ extension RunSession {
         self.watch = watch
         let late = BackendError(.timeout, "release", "a backend does not close")
         let disks = disks
-        let hypervisor = warm == nil ? choice?.hypervisor : nil
+        let choice = warm == nil ? choice : nil
         do {
             try await abandoning(at: .now + deadlines[.call], late) {
                 await disks.close()
-                await hypervisor?.close()
+                await choice?.close()
             }
         } catch {
             note(BackendError.wrapping(error, "release").message)

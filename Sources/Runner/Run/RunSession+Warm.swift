@@ -21,7 +21,7 @@ extension RunSession {
             note("the machine starts cold: this program keeps no machines")
             return nil
         }
-        let place = try await pool.place(for: image, recipe.machine, preference, deadlines)
+        let place = try await pool.place(for: image, recipe.machine, preference, deadlines) { [log] in log.note($0) }
         if let obstacle = WarmMachine.obstacle(image, recipe.machine, place.reached.choice.info) {
             note("the machine starts cold: \(obstacle)")
             return nil

@@ -48,10 +48,9 @@ actor RunSession {
         let deadlines = configuration.deadlines.merging(recipe.deadlines)
         let log = EventLog(attempt: scope.id, observer: observer)
         let rejections = Rejections(log)
-        let proofs = ProofCache(folder: runner.cache.appending("proofs")) { log.note($0) }
         hypervisors = try HypervisorChain(
-            hypervisor, runner.registry, proofs: proofs, patience: deadlines[.call] * 2
-        ) { rejections.add(.hypervisor, $0, $1) }
+            hypervisor, runner.registry, cache: runner.cache, deadlines: deadlines,
+            reject: { rejections.add(.hypervisor, $0, $1) }, note: { log.note($0) })
         disks = try DiskChain(disk, runner.registry, journal: scope.journal) { rejections.add(.disk, $0, $1) }
         self.runner = runner
         self.recipe = recipe

@@ -56,15 +56,17 @@ public actor WarmPool {
 
     /// The hypervisor that runs machines of this kind, reached once for all runs.
     ///
+    /// - Parameter note: told of what takes a while, when this run is the one that reaches it.
     /// - Throws: `unavailable` with all causes when none is left; an error that does not fall through.
     func place(
-        for image: GuestImage, _ shape: MachineShape, _ preference: BackendPreference, _ deadlines: Deadlines
+        for image: GuestImage, _ shape: MachineShape, _ preference: BackendPreference, _ deadlines: Deadlines,
+        note: @escaping @Sendable (String) -> Void
     ) async throws -> Place {
         guard !isClosed else { throw CancellationError() }
         let key = Key(image: image, shape: shape, hypervisor: preference)
         if lanes[key] == nil {
             lanesMade += 1
-            lanes[key] = Lane(number: lanesMade, reaching: reach(image, shape, preference, deadlines))
+            lanes[key] = Lane(number: lanesMade, reaching: reach(image, shape, preference, deadlines, note))
         }
         guard let lane = lanes[key] else { throw CancellationError() }
         do {
@@ -77,16 +79,16 @@ public actor WarmPool {
     }
 
     private nonisolated func reach(
-        _ image: GuestImage, _ shape: MachineShape, _ preference: BackendPreference, _ deadlines: Deadlines
+        _ image: GuestImage, _ shape: MachineShape, _ preference: BackendPreference, _ deadlines: Deadlines,
+        _ note: @escaping @Sendable (String) -> Void
     ) -> Task<Reached, any Error> {
         let (runner, scope) = (runner, scope)
         return Task {
             try await RunScope.$adopted.withValue(scope) {
                 let rejected = Rejections(EventLog(attempt: scope.id) { _ in })
-                let proofs = ProofCache(folder: runner.cache.appending("proofs")) { _ in }
                 let chain = try HypervisorChain(
-                    preference, runner.registry, proofs: proofs, patience: deadlines[.call] * 2
-                ) { rejected.add(.hypervisor, $0, $1) }
+                    preference, runner.registry, cache: runner.cache, deadlines: deadlines,
+                    reject: { rejected.add(.hypervisor, $0, $1) }, note: note)
                 let choice = try await chain.next(for: image, cpus: shape.cpus)
                 return Reached(choice: choice, rejected: rejected.all.map { ($0.backend, $0.error) })
             }
@@ -177,7 +179,7 @@ public actor WarmPool {
         for machine in lane.idle { await machine.destroy(within: deadlines[.call]) }
         guard let choice = try? await lane.reaching.value.choice else { return }
         let late = BackendError(.timeout, "release", "closing took too long")
-        try? await abandoning(at: .now + deadlines[.call], late) { await choice.hypervisor.close() }
+        try? await abandoning(at: .now + deadlines[.call], late) { await choice.close() }
     }
 
     /// Destroys every machine and closes every hypervisor.
