@@ -5,6 +5,7 @@ public enum HypervisorCases {
     /// Every case, group by group.
     public static let all: [ConformanceCase<HypervisorContext>] =
         backend + create + refused + lookup + lifecycle + destroy + events + facets + snapshots + hotplug + guests
+        + warm
 
     static func state(
         _ group: String, _ name: String, needs: [Feature] = [],

@@ -10,6 +10,7 @@
 #
 #   HANG       never powers off; prints a counter kept in memory once a second
 #   WAITn      n = 1..9: the same for n seconds, then powers off
+#   WARM       like HANG, and reads sector 0 again at each count: does with another one what it does after a boot
 #   CRSH       triple fault: the processor resets
 #
 # COM1 carries lines that end in CR LF: "mini: started", the text of sector 0, "mini: done" when the answers are written,
@@ -46,7 +47,7 @@ begin:
         movb    $1, %cl
         call    disk
 
-        movw    $buffer, %si
+obey:   movw    $buffer, %si
         movw    $128, %cx
 1:      lodsb
         cmpb    $' ', %al
@@ -88,9 +89,11 @@ begin:
         je      crash
         cmpl    $0x54494157, %ebp       # "WAIT"
         je      second
+        movw    $-1, %cx
+        cmpl    $0x4d524157, %ebp       # "WARM"
+        je      second
         cmpl    $0x474e4148, %ebp       # "HANG"
         jne     off
-        movw    $-1, %cx
 
 second: movl    ticks_of_bios, %eax
         addl    $18, %eax
@@ -103,9 +106,19 @@ second: movl    ticks_of_bios, %eax
         movw    %di, %dx
         call    hex
         call    newline
-        cmpw    $-1, %cx                # HANG counts for ever
+        cmpw    $-1, %cx                # HANG and WARM count for ever
+        jne     7f
+        cmpl    $0x4d524157, %ebp       # "WARM"
+        jne     second
+        movw    $0x0201, %ax
+        movw    $buffer, %bx
+        movb    $1, %cl
+        call    disk
+        movw    $-1, %cx
+        cmpl    %ebp, buffer
         je      second
-        loop    second
+        jmp     obey
+7:      loop    second
 
 off:    movw    $0x5301, %ax            # APM: connect, version 1.2, all devices off
         xorw    %bx, %bx
