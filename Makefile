@@ -108,7 +108,7 @@ fmt: ## format all sources in place
 	swift format --in-place --recursive --parallel Sources Tests Fuzz plugins Package.swift
 
 bench: setup build ## measure in turns against the thing to beat
-	for what in disk chain memory fuse cold-run warm; do Benchmarks/$$what.sh "$(ANYVISOR)"; done
+	for what in disk chain memory fuse cold-run warm throughput; do Benchmarks/$$what.sh "$(ANYVISOR)"; done
 
 ci: ## what .ci/run calls
 	scripts/ci.sh
