@@ -29,11 +29,10 @@ extension LibvirtHypervisor {
     }
 
     private func proveKernel(_ folder: HostPath) async throws -> Finding {
-        let place = options["proofImage"] ?? HostEnvironment.variable("ANYVISOR_PROOF_IMAGE")
-        guard let place else {
+        guard let place = options["proofImage"] else {
             return Finding(
                 "64-bit kernel", .warning, "unproven: no kernel was booted",
-                remedy: "run `anyvisor image build tiny` and name its folder in ANYVISOR_PROOF_IMAGE")
+                remedy: "`anyvisor image build tiny` makes one; name its folder in the option `proofImage`")
         }
         let image = HostPath(place)
         guard let description = try? HostFiles.read(image.appending("image.json")),

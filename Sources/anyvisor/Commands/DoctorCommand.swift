@@ -9,7 +9,8 @@ struct DoctorCommand: AsyncParsableCommand {
         commandName: "doctor", abstract: "Says which backends work here and what to do about the rest.",
         discussion: """
             Example: anyvisor doctor --proof
-            Without --proof it looks whether the pieces are there; with it each backend does its work once.
+            Without --proof it looks whether the pieces are there; with it each backend does its work once: a disk backend
+            with a new image, a hypervisor with a boot sector and the kernel of image `tiny`, which is built when it is missing.
             Ends with 16 when no hypervisor or no disk backend works.
             """)
     @Flag(help: "Do the real thing once with each backend.") var proof = false
@@ -28,11 +29,12 @@ struct DoctorCommand: AsyncParsableCommand {
         let allowance: Duration = proof ? .seconds(90) : .seconds(20)
         let rows = try await CommandScope.run { _ in
             let catalogue = try Catalogue.load()
+            let kernel = proof ? await self.proofImage() : nil
             var rows: [Row] = []
             for descriptor in catalogue.registry.descriptors {
                 let started = ContinuousClock.now
                 let findings = await CallDeadline.$current.withValue(started + allowance) {
-                    await self.findings(descriptor, catalogue, depth)
+                    await self.findings(descriptor, catalogue, depth, kernel)
                 }
                 rows.append(
                     Row(
@@ -68,13 +70,27 @@ struct DoctorCommand: AsyncParsableCommand {
         Terminal.table(lines)
     }
 
-    private func findings(_ descriptor: BackendDescriptor, _ catalogue: Catalogue, _ depth: CheckDepth) async
-        -> [Finding]
-    {
+    /// The image whose kernel hypervisors boot to prove themselves; nil when it cannot be had, which is told.
+    private func proofImage() async -> HostPath? {
+        do {
+            return try await ImageStore.load().built("tiny").folder
+        } catch {
+            Terminal.talk("doctor: no kernel to boot: \(BackendError.wrapping(error, "doctor").message)")
+            return nil
+        }
+    }
+
+    private func findings(
+        _ descriptor: BackendDescriptor, _ catalogue: Catalogue, _ depth: CheckDepth, _ kernel: HostPath?
+    ) async -> [Finding] {
         do {
             switch descriptor.kind {
             case .hypervisor:
-                let backend = try await catalogue.hypervisor(descriptor.name)
+                var options: [String: String] = [:]
+                if descriptor.options.contains(where: { $0.name == "proofImage" }) {
+                    options["proofImage"] = kernel?.string
+                }
+                let backend = try await catalogue.hypervisor(descriptor.name, options: options)
                 let answer = await checked { try await backend.check(depth) }
                 await backend.close()
                 return answer
