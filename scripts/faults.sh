@@ -80,6 +80,23 @@ verdict "the connection is refused" "$(refused 16 unavailable "refused")"
 chmod 000 refused
 runs
 verdict "the socket is not this user's" "$(refused 16 permissionDenied "$work/refused")"
+
+# A libvirt of another host, as far as anyvisor can tell: the connection goes through a program. virsh is its own witness.
+printf '#!/bin/sh\nXDG_RUNTIME_DIR=%s exec virt-ssh-helper qemu:///session\n' "$XDG_RUNTIME_DIR" >elsewhere
+chmod 755 elsewhere
+remote="qemu+ext://elsewhere/session?command=$work/elsewhere"
+truncate -s 1M box.raw
+vm() { "$anyvisor" vm "$@" >vm.out 2>err || { echo "vm $*: $(tail -n 2 err)"; return; }; }
+state() { timeout 10 virsh -q -c $uri domstate anyvisor-vm-box 2>&1 | head -n 1; }
+problem=$(vm create box --disk-image box.raw --uri $uri; vm start box --uri "$remote")
+[ "$(state)" = running ] || problem="$problem; it is $(state) after the start"
+problem="$problem$(vm list --uri "$remote"; grep -q '^box *running' vm.out || cat vm.out; vm stop box --force --uri "$remote")"
+[ "$(state)" = "shut off" ] || problem="$problem; it is $(state) after the stop"
+verdict "a machine of another host's libvirt is started, listed, stopped and removed" "$problem$(vm destroy box --uri "$remote"; domains)"
+recipe "$remote"
+runs
+verdict "another host's libvirt is not given this host's files" "$(refused 16 unsupported "run on another host, which does not have this host's $work"
+    domains)"
 end_daemon
 verdict "nothing is left at the end" "$(left_over)"
 summary

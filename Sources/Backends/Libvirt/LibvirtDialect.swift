@@ -69,7 +69,7 @@ struct LibvirtDialect: Sendable {
 
     /// What machines can do: consoles and disks of another host cannot be reached from here.
     func features(isLocal: Bool) -> Set<Feature> {
-        isLocal ? features : features.subtracting([.console, .snapshots])
+        isLocal ? features : features.subtracting([.console, .snapshots, .warmStart])
     }
 
     /// The options that it takes.

@@ -16,6 +16,7 @@ extension LibvirtHypervisor {
         try demandRequirements("machine.create")
         let emulator = try emulator()
         let connection = try await connection()
+        try refuseRemote(spec, connection)
         if features(connection).contains(.console) {
             spec.consoleLog = try spec.consoleLog ?? privateConsole(spec.id, connection)
         }
@@ -55,6 +56,17 @@ extension LibvirtHypervisor {
                 .unsupported, "machine.create",
                 "\(dialect.name) takes no \(disk.image.format) disk (\(disk.image.path)), only \(known)")
         }
+    }
+
+    /// A libvirt of another host would look for the files there: it may find none, or others that have the same names.
+    private func refuseRemote(_ spec: MachineSpec, _ connection: LibvirtConnection) throws {
+        guard !connection.isLocal, dialect.features.contains(.executesGuests), let file = spec.hostFiles.first else {
+            return
+        }
+        throw BackendError(
+            .unsupported, "machine.create",
+            "the machines of \(connection.uri) run on another host, which does not have this host's \(file); "
+                + "make the machine there, and start and stop it from here", blame: .caller)
     }
 
     private func privateConsole(_ id: MachineID, _ connection: LibvirtConnection) throws -> HostPath {

@@ -26,6 +26,17 @@ extension MachineSpec {
         return spec
     }
 
+    /// The files of this host that the machine starts from.
+    public var hostFiles: [HostPath] {
+        let booted: [HostPath] =
+            switch boot {
+            case .disk: []
+            case .cdrom(let image): [image]
+            case .kernel(let boot): [boot.kernel] + [boot.initrd].compactMap(\.self)
+            }
+        return disks.map(\.image.path) + booted
+    }
+
     /// Refuses what a hypervisor could not open, while nothing is made yet and the reason is plain.
     ///
     /// - Throws: what the host says about the first file that cannot be used.

@@ -19,11 +19,17 @@ struct VMCommand: AsyncParsableCommand {
 struct VMOptions: ParsableArguments {
     @Option(help: "Hypervisors in the order to try; the configured ones when it is left out.")
     var hypervisor: String?
+    @Option(
+        help: """
+            A libvirt connection such as qemu:///session or qemu+ssh://HOST/system, for machines that it has; \
+            those of another host are controlled from here and made there.
+            """)
+    var uri: String?
     @Flag(help: "Print JSON.")
     var json = false
 
     private var access: MachineAccess {
-        MachineAccess(hypervisors: hypervisor.map { $0.split(separator: ",").map(String.init) })
+        MachineAccess(hypervisors: hypervisor.map { $0.split(separator: ",").map(String.init) }, uri: uri)
     }
 
     /// See `MachineAccess`, inside a scope of the command.
