@@ -14,8 +14,11 @@ public struct Finding: Sendable, Codable, Hashable {
     public var status: Status
     /// What was found, with a version where there is one.
     public var detail: String
-    /// The command or step that cures it; nil when nothing has to be done.
+    /// The command or step that cures it, or what to use instead; nil when nothing has to be done.
     public var remedy: String?
+
+    /// Whether the backend cannot work because of it.
+    public var isObstacle: Bool { status == .bad || status == .impossible }
 
     /// Notes a finding.
     public init(_ subject: String, _ status: Status, _ detail: String, remedy: String? = nil) {
@@ -31,8 +34,10 @@ public struct Finding: Sendable, Codable, Hashable {
         case good
         /// Works, with a restriction.
         case warning
-        /// The backend cannot work like this.
+        /// The backend cannot work like this; the remedy says what cures it.
         case bad
+        /// The backend cannot work here, and nothing that is done on this host cures it.
+        case impossible
     }
 }
 

@@ -65,7 +65,7 @@ public struct FallbackHypervisor: Hypervisor {
 
     private func requireFitness(of hypervisor: any Hypervisor) async throws {
         guard let qualify else { return }
-        guard let finding = try await hypervisor.check(qualify).first(where: { $0.status == .bad }) else { return }
+        guard let finding = try await hypervisor.check(qualify).first(where: { $0.isObstacle }) else { return }
         let remedy = finding.remedy.map { ", \($0)" } ?? ""
         throw BackendError(
             .unavailable, "hypervisor.check", "\(finding.subject): \(finding.detail)\(remedy)", blame: .host)

@@ -19,7 +19,7 @@ struct ApplianceLab {
         }
         let access = try await make(
             try OptionValues(["kvm": "false"], declared: GuestFSBackend.descriptor.options))
-        if let bad = try await access.check(.presence).first(where: { $0.status == .bad }) {
+        if let bad = try await access.check(.presence).first(where: { $0.isObstacle }) {
             try Test.cancel("\(bad.detail)")
         }
         return ApplianceLab(folder: try RunScope.makeProcessFolder("guestfs-test"), access: access)

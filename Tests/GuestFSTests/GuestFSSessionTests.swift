@@ -78,7 +78,7 @@ extension ApplianceTests {
 
         /// - Throws: the reason why the appliance cannot run here, which skips the test.
         private func requireAppliance(_ access: any DiskAccess) async throws {
-            if let bad = try await access.check(.presence).first(where: { $0.status == .bad }) {
+            if let bad = try await access.check(.presence).first(where: { $0.isObstacle }) {
                 try Test.cancel("\(bad.detail)")
             }
         }

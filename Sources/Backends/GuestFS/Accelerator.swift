@@ -89,7 +89,7 @@ struct Accelerator: Sendable {
         guard access("/dev/kvm", R_OK | W_OK) == 0 else { return false }
         // A proof of this backend says most; one of the hypervisor kvm that failed says enough.
         if let own = proof(file) { return own.findings.allSatisfy { $0.status == .good } }
-        if let other = proof(proofs.appending("kvm.json")), other.findings.contains(where: { $0.status == .bad }) {
+        if let other = proof(proofs.appending("kvm.json")), other.findings.contains(where: { $0.isObstacle }) {
             return false
         }
         return nil

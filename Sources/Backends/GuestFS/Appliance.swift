@@ -13,7 +13,7 @@ enum Appliance {
 
     /// Why it cannot start here; nil when it may.
     static func problem() -> BackendError? {
-        findings().first { $0.status == .bad }.map { finding in
+        findings().first { $0.isObstacle }.map { finding in
             BackendError(
                 .unavailable, "disk.open", "\(finding.detail)\(finding.remedy.map { "; \($0)" } ?? "")", blame: .host)
         }

@@ -24,7 +24,7 @@ final class GuestFSAccess: DiskAccess {
     func check(_ depth: CheckDepth) async throws -> [Finding] {
         var findings = [Finding("libguestfs", .good, try version())] + Appliance.findings()
         findings.append(VirtualDisk.foreignFinding())
-        if depth == .proof, !findings.contains(where: { $0.status == .bad }) { findings.append(await proof()) }
+        if depth == .proof, !findings.contains(where: { $0.isObstacle }) { findings.append(await proof()) }
         return findings
     }
 

@@ -9,9 +9,9 @@ import Host
 extension LibvirtHypervisor {
     func check(_ depth: CheckDepth) async throws -> [Finding] {
         var findings = presence()
-        if !findings.contains(where: { $0.status == .bad }) { findings.append(await connectionFinding()) }
+        if !findings.contains(where: { $0.isObstacle }) { findings.append(await connectionFinding()) }
         guard depth == .proof else { return findings }
-        guard !findings.contains(where: { $0.status == .bad }) else { return findings }
+        guard !findings.contains(where: { $0.isObstacle }) else { return findings }
         return findings + (try await prove())
     }
 

@@ -73,7 +73,7 @@ final class LibvirtHypervisor: Hypervisor {
 
     /// - Throws: `unavailable` for the first requirement that is not met, with its remedy.
     func demandRequirements(_ operation: String) throws {
-        guard let finding = requirements.first(where: { $0.status == .bad }) else { return }
+        guard let finding = requirements.first(where: { $0.isObstacle }) else { return }
         let remedy = finding.remedy.map { "; \($0)" } ?? ""
         throw BackendError(
             .unavailable, operation, "\(finding.subject): \(finding.detail)\(remedy)", backend: dialect.name,

@@ -6,7 +6,7 @@ extension VBoxManageHypervisor {
     func check(_ depth: CheckDepth) async throws -> [Finding] {
         try checkOpen("hypervisor.check")
         let findings = await presence()
-        guard depth == .proof, !findings.contains(where: { $0.status == .bad }) else { return findings }
+        guard depth == .proof, !findings.contains(where: { $0.isObstacle }) else { return findings }
         return findings + [try await prove()]
     }
 

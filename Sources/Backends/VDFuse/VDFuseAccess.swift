@@ -46,7 +46,7 @@ final class VDFuseAccess: DiskAccess {
             findings.append(finding("server", BackendError.wrapping(error, "vdfuse.check")))
         }
         findings.append(VirtualDisk.foreignFinding())
-        if depth == .proof, !findings.contains(where: { $0.status == .bad }) { findings.append(await proof()) }
+        if depth == .proof, !findings.contains(where: { $0.isObstacle }) { findings.append(await proof()) }
         return findings
     }
 

@@ -21,7 +21,7 @@ extension DiskCases {
             let findings = try await context.backend.check(.presence)
             try expect(!findings.isEmpty, "no findings")
             for finding in findings {
-                try expect(finding.status != .bad, "\(finding.subject) is bad: \(finding.detail)")
+                try expect(!finding.isObstacle, "\(finding.subject) is bad: \(finding.detail)")
                 try expect(!finding.subject.isEmpty && !finding.detail.isEmpty, "a finding says nothing")
             }
         },

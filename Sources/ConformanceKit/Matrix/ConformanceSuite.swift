@@ -73,7 +73,7 @@ public enum ConformanceSuite {
 
     /// Throws a skip with the remedy when a backend says that it cannot work here.
     static func checkUsable(_ findings: [Finding]) throws {
-        if let bad = findings.first(where: { $0.status == .bad }) {
+        if let bad = findings.first(where: { $0.isObstacle }) {
             throw ConformanceSkip("\(bad.subject): \(bad.detail)" + (bad.remedy.map { "; \($0)" } ?? ""))
         }
     }

@@ -43,7 +43,7 @@ actor HypervisorChain {
         }.map(\.name)
         self.preference = preference
         self.registry = registry
-        proofs = ProofCache(folder: cache.appending("proofs"), note: note)
+        proofs = ProofCache(cache: cache, note: note)
         self.deadlines = deadlines
         report = reject
         tell = note

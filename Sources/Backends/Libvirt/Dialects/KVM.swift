@@ -27,7 +27,10 @@ extension LibvirtDialect {
         requirements: { [deviceFinding("/dev/kvm")] })
 
     /// Whether KVM's device is there, may be opened by us and speaks the one version there is (12, see kvm(4) "KVM_GET_API_VERSION").
-    static func deviceFinding(_ device: String) -> Finding {
+    ///
+    /// - Parameter processor: the list of the processor's flags; "vmx" is VT-x, "svm" is AMD-V, and neither is there when the firmware,
+    ///   or the host of this machine, has turned it off.
+    static func deviceFinding(_ device: String, processor: HostPath = "/proc/cpuinfo") -> Finding {
         let descriptor = open(device, O_RDWR | O_CLOEXEC)
         guard descriptor >= 0 else {
             switch errno {
@@ -36,10 +39,17 @@ extension LibvirtDialect {
                     device, .bad, "this user may not open it",
                     remedy: "usermod -aG kvm \(HostEnvironment.variable("USER") ?? "USER"), then log in again")
             case ENOENT, ENXIO, ENODEV:
+                let flags = try? HostFiles.readText(processor).split(whereSeparator: \.isWhitespace)
+                if let flags, !flags.contains("vmx"), !flags.contains("svm") {
+                    return Finding(
+                        device, .impossible, "the processor shows neither VT-x nor AMD-V",
+                        remedy:
+                            "use the backend qemu, or turn virtualization on in the firmware, for a virtual machine "
+                            + "nesting in its host")
+                }
                 return Finding(
                     device, .bad, "this host has no usable KVM",
-                    remedy: "turn on virtualization in the firmware (or nesting in the host of this machine) and "
-                        + "load the module: modprobe kvm_intel || modprobe kvm_amd; else use the backend qemu")
+                    remedy: "load the module: modprobe kvm_intel || modprobe kvm_amd; else use the backend qemu")
             default:
                 return Finding(
                     device, .bad, String(cString: strerror(errno)).lowercased(), remedy: "use the backend qemu")

@@ -48,7 +48,7 @@ extension LibvirtDialect {
         }
         guard text.split(whereSeparator: { $0.isWhitespace || $0 == "," }).contains("control_d") else {
             return Finding(
-                file.string, .bad, "this host is a guest of Xen, not its control domain",
+                file.string, .impossible, "this host is a guest of Xen, not its control domain",
                 remedy: "run anyvisor in the control domain (dom0), or \(other)")
         }
         return Finding(file.string, .good, "the control domain of Xen")
