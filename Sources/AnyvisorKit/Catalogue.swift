@@ -28,14 +28,17 @@ package struct Catalogue: Sendable {
 
     /// Reads the manifests.
     ///
-    /// - Parameter plugins: the one folder whose plugins are taken; nil for all that are found.
+    /// - Parameters:
+    ///   - plugins: the one folder whose plugins are taken; nil for all that are found.
+    ///   - broken: told of each manifest that is left out because it is not sound.
     /// - Throws: `alreadyExists` when two plugins of a kind have one name.
     package static func load(
-        plugins: HostPath? = nil, log: FallbackLog = FallbackLog(), preferences: Preferences = Preferences()
+        plugins: HostPath? = nil, log: FallbackLog = FallbackLog(), preferences: Preferences = Preferences(),
+        broken: (BackendError) -> Void = { _ in }
     ) throws -> Catalogue {
         var registry = BackendRegistry(knownNames: knownNames, aliases: ["virtualbox": ["vbox", "vboxmanage"]])
         let programs = plugins.map { ResourceFolders.programs(of: $0) } ?? ResourceFolders.programs
-        for manifest in manifests(in: plugins.map { [$0] } ?? pluginFolders) {
+        for manifest in manifests(in: plugins.map { [$0] } ?? pluginFolders, broken: broken) {
             try registry.register(manifest.descriptor(programs: programs))
         }
         return Catalogue(registry: registry, log: log, preferences: preferences)

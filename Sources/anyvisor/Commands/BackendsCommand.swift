@@ -34,7 +34,7 @@ struct BackendsCommand: AsyncParsableCommand {
 
     func run() async throws {
         let rows = try await CommandScope.run { _ in
-            let catalogue = try Catalogue.load()
+            let catalogue = try Catalogue.all()
             var rows: [Row] = []
             for descriptor in catalogue.registry.descriptors { rows.append(await row(descriptor, catalogue)) }
             return rows

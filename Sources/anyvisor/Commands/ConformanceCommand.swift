@@ -35,7 +35,7 @@ struct ConformanceCommand: AsyncParsableCommand {
                 return await MutantRun.run(cells, settings) { Terminal.say($0) }
             }
             let wanted = command.cells?.split(separator: ",").map(String.init)
-            let catalogue = try Catalogue.load()
+            let catalogue = try Catalogue.all()
             let descriptors = catalogue.registry.descriptors.filter { wanted?.contains($0.name) ?? true }
             let names = try command.required.map { try ConformanceMatrix.requiredCells(HostPath($0)) } ?? []
             // The one backend that this program links also runs inside it; those over C libraries do so in ConformanceTests.

@@ -133,7 +133,7 @@ struct DiskCheck: AsyncParsableCommand {
         let image = try options.image(image)
         let names = options.backends
         let answers = try await CommandScope.run { _ in
-            let catalogue = try Catalogue.load()
+            let catalogue = try Catalogue.all()
             var answers: [Answer] = []
             for name in try catalogue.diskNames(names) {
                 answers.append(Answer(backend: name, suitability: await suitability(of: image, name, catalogue)))

@@ -44,7 +44,7 @@ struct DoctorCommand: AsyncParsableCommand {
         let depth: CheckDepth = proof ? .proof : .presence
         let allowance: Duration = proof ? .seconds(90) : .seconds(20)
         let rows = try await CommandScope.run { _ in
-            let catalogue = try Catalogue.load()
+            let catalogue = try Catalogue.all()
             let image = proof ? await self.proofImage() : nil
             var rows: [Row] = []
             for descriptor in catalogue.registry.descriptors {

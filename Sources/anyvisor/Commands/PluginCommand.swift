@@ -19,7 +19,7 @@ struct PluginList: AsyncParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     func run() async throws {
-        let manifests = Catalogue.manifests { Terminal.talk("anyvisor: \($0)") }
+        let manifests = Catalogue.soundManifests()
         if json { return try Terminal.json(manifests) }
         Terminal.table(
             [["name", "kind", "summary", "folder"]]

@@ -36,7 +36,7 @@ struct RunCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let catalogue = try Catalogue.load()
+        let catalogue = try Catalogue.all()
         let store = try ImageStore.load()
         let (found, runner) = try prepare(catalogue, store)
         let runs = try PlannedRun.all(found, times: times)

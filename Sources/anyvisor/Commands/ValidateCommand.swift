@@ -19,7 +19,7 @@ struct ValidateCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let catalogue = try Catalogue.load()
+        let catalogue = try Catalogue.all()
         let found: [Recipe]
         do {
             let configuration = try RunSetup.configuration(catalogue)
