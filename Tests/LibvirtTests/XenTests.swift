@@ -60,6 +60,20 @@ struct XenTests {
         await backend.close()
     }
 
+    @Test("a connection to another kind of hypervisor is refused, not asked for machines that it cannot have")
+    func otherDriver() async throws {
+        for (dialect, uri) in [(LibvirtDialect.xen, "qemu+ssh://host/system"), (.kvm, "xen:///system")] {
+            let backend = LibvirtHypervisor(dialect, try OptionValues(["uri": uri], declared: dialect.options))
+            await #expect {
+                _ = try await backend.machines(ownedBy: OwnerTag("anyvisor-"))
+            } throws: { error in
+                let known = error as? BackendError
+                return known?.code == .invalidArgument && known?.message.contains("'\(uri)' is no connection") == true
+            }
+            await backend.close()
+        }
+    }
+
     @Test("machines of another host need nothing of this one")
     func remote() throws {
         let values = try OptionValues(["uri": "xen+ssh://host/system"], declared: LibvirtDialect.xen.options)

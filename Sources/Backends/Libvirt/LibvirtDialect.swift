@@ -67,6 +67,17 @@ struct LibvirtDialect: Sendable {
         case uri(String)
     }
 
+    /// What its connections begin with.
+    var driver: Substring {
+        switch home {
+        case .embedded: "qemu"
+        case .uri(let uri): Self.driver(of: uri)
+        }
+    }
+
+    /// The driver in an URI: DRIVER[+TRANSPORT]://…; empty for a name that libvirt's configuration gives a connection.
+    static func driver(of uri: String) -> Substring { uri.contains(":") ? uri.prefix { $0 != ":" && $0 != "+" } : "" }
+
     /// What machines can do: consoles and disks of another host cannot be reached from here.
     func features(isLocal: Bool) -> Set<Feature> {
         isLocal ? features : features.subtracting([.console, .snapshots, .warmStart])

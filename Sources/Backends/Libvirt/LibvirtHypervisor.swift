@@ -32,6 +32,7 @@ final class LibvirtHypervisor: Hypervisor {
     func connection() async throws -> LibvirtConnection {
         // A driver in this process can be asked what it knows without them; behind an URI there is nobody to ask.
         if case .uri = dialect.home { try demandRequirements("libvirt.open") }
+        if case .uri(let uri) = home { try demandDriver(of: uri) }
         let opening = try state.withLock { state in
             guard !state.isClosed else {
                 throw BackendError(.invalidState, "libvirt.open", "the backend '\(dialect.name)' is closed")
@@ -63,6 +64,17 @@ final class LibvirtHypervisor: Hypervisor {
     private var home: LibvirtDialect.Home {
         guard let uri = options["uri"], !uri.isEmpty else { return dialect.home }
         return .uri(uri)
+    }
+
+    /// - Throws: `invalidArgument` for a connection to another kind of hypervisor, which would have none of its machines.
+    private func demandDriver(of uri: String) throws {
+        let driver = LibvirtDialect.driver(of: uri)
+        guard driver.isEmpty || driver == dialect.driver else {
+            throw BackendError(
+                .invalidArgument, "libvirt.open",
+                "'\(uri)' is no connection of hypervisor '\(dialect.name)', its own begin with '\(dialect.driver)'; "
+                    + "name the hypervisor that belongs to it, or leave the name out", blame: .caller)
+        }
     }
 
     /// What must be on this host; nothing when the machines are on another one.
