@@ -23,7 +23,7 @@ public actor MemoryBudget {
         free = capacity.bytes
     }
 
-    /// Nine tenths of the memory that this host has available now: `MemAvailable` of proc(5).
+    /// Nine tenths of the memory that is available now: `MemAvailable` of proc(5), or what the control groups leave of it.
     ///
     /// - Throws: `internal` when the kernel does not say.
     public static func ofHost() throws -> MemoryBudget {
@@ -33,7 +33,8 @@ public actor MemoryBudget {
         guard let fields = line?.split(separator: " "), fields.count == 3, let kib = Int64(fields[1]) else {
             throw BackendError(.internal, "memory", "/proc/meminfo does not say how much is available", blame: .host)
         }
-        return MemoryBudget(.kib(kib / 10 * 9))
+        let available = min(kib << 10, ControlGroup.availableMemory() ?? .max)
+        return MemoryBudget(ByteCount(available / 10 * 9))
     }
 
     /// Whether a machine with this much memory fits when it is alone.
@@ -44,7 +45,7 @@ public actor MemoryBudget {
         throw BackendError(
             .unavailable, "memory",
             "the machine needs \(memory) of memory and \(Self.overhead) for its hypervisor, this host has "
-                + "\(ByteCount(capacity)) for machines; lower machine.memory or free memory",
+                + "\(ByteCount(capacity)) for machines; lower machine.memory, free memory or raise the limit of its control group",
             blame: .host)
     }
 
