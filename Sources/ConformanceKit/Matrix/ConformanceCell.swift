@@ -41,7 +41,7 @@ public struct ConformanceSettings: Sendable {
     /// Whether every disk case runs over every kind of image; else that is so for a backend's first kind, and the others get the
     /// cases that look at what an image is made of.
     public var isFull: Bool
-    /// The longest time for one case.
+    /// The longest time for one case. It finds a hang; what only gets little of a busy host must not reach it.
     public var caseLimit: Duration
     /// Ends a cell at its first failed case.
     public var stopsAtFailure = false
@@ -49,7 +49,7 @@ public struct ConformanceSettings: Sendable {
     /// Settles everything.
     public init(
         folder: HostPath, guestFolder: HostPath? = nil, filter: String? = nil, formats: [String]? = nil,
-        isFull: Bool = false, caseLimit: Duration = .seconds(120)
+        isFull: Bool = false, caseLimit: Duration = .seconds(300)
     ) {
         self.folder = folder
         self.guestFolder = guestFolder
