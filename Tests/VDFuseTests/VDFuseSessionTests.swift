@@ -29,6 +29,34 @@ extension MountTests {
             }
         }
 
+        @Test(
+            "What is committed is clean although a process has a copy of the mount in its own namespace",
+            .enabled(if: geteuid() == 0, "mount namespaces need root"))
+        func copyOfTheMount() async throws {
+            try await MountedDisk.with { disk in
+                try await disk.write { session, filesystem, writable in
+                    try await writable.makeDirectory("/one", parents: false)
+                    let holder = try ChildProcess(
+                        try #require(HostEnvironment.program("unshare")),
+                        ["--mount", "--propagation", "private", "sleep", "600"], environment: HostEnvironment.all,
+                        output: .null, errors: .null)
+                    defer {
+                        holder.signal(SIGKILL)
+                        _ = holder.wait()
+                    }
+                    let program = HostPath("/proc/\(holder.pid)/exe")
+                    #expect(eventually(within: .seconds(30)) { HostFiles.linkTarget(program)?.name != "unshare" })
+                    try await session.commit()
+                    #expect(try await disk.check() == .exited(0))
+                    #expect(try await filesystem.stat("/one").kind == .directory)
+                    try await writable.makeDirectory("/two", parents: false)
+                    try await session.commit()
+                }
+                #expect(try await disk.check() == .exited(0))
+                #expect(try await disk.debugfs("ls /").contains("two"))
+            }
+        }
+
         @Test("A session that is closed without commit leaves every byte as it was")
         func closeDrops() async throws {
             try await MountedDisk.with { disk in

@@ -24,13 +24,18 @@ extension MountedVolume {
         guard fstat(descriptor, &info) == 0, Int64(info.st_size) == file.size else {
             throw BackendError(.crashed, "vdfuse.mount", "the FUSE server is gone", retry: .reopen)
         }
-        // MS_NOSUID 2, MS_NODEV 4, MS_NOEXEC 8, MS_NOATIME 1024, MS_RDONLY 1
-        let flags = UInt(2 | 4 | 8 | 1024 | (isReadOnly ? 1 : 0))
+        let flags = flags(mode)
         let (name, options) = (KernelFileSystems.name(of: type), KernelFileSystems.options(type, mode))
         try LoopDevice.attached(to: descriptor, name: source, readOnly: isReadOnly) { device in
             guard Glibc.mount(device.string, point.string, name, flags, options) != 0 else { return }
             throw mountError(errno, file, type, mode)
         }
+    }
+
+    /// Nothing of a guest's file system is run, or opened as a device.
+    static func flags(_ mode: AccessMode) -> UInt {
+        // MS_NOSUID 2, MS_NODEV 4, MS_NOEXEC 8, MS_NOATIME 1024, MS_RDONLY 1
+        UInt(2 | 4 | 8 | 1024 | (mode == .readOnly ? 1 : 0))
     }
 
     private static func mountError(

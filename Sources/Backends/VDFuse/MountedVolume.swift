@@ -15,6 +15,7 @@ final class MountedVolume {
     /// Everything that is done to its files.
     private(set) var tree: MountedTree
     private let server: TetheredProcess?
+    private let mode: AccessMode
 
     /// Mounts a file of the FUSE server on an empty folder.
     ///
@@ -33,6 +34,7 @@ final class MountedVolume {
             server = try MountedVolume.mountWithProgram(mounter, file, source, point, mode, program, started)
         }
         self.point = point
+        self.mode = mode
         tree = MountedTree(
             root: try MountedVolume.root(of: point), keepsOwners: !["vfat", "ntfs"].contains(type))
     }
@@ -60,12 +62,25 @@ final class MountedVolume {
         guard synced == 0 else { throw failure }
     }
 
+    /// Makes the kernel write what it has and leave the file system clean: an unmount alone does not while a process has a copy of
+    /// the mount in a namespace of its own, as one that was started meanwhile may (`unshare --mount`).
+    ///
+    /// - Returns: false, with `errno`, while a file is open for writing.
+    private func settle() -> Bool {
+        // Whatever else stands against it: the unmount and the look at the result before a commit find it.
+        mode == .readOnly || remountReadOnly() == 0 || errno != EBUSY
+    }
+
+    private func remountReadOnly() -> Int32 {
+        Glibc.mount(nil, point.string, nil, MountedVolume.flags(.readOnly) | 32, nil)  // MS_REMOUNT
+    }
+
     private func takeAway() throws {
         guard let server else {
             // Our own lookups may keep it busy for a moment after a descriptor is closed.
             var problem: Int32 = 0
             let done = eventually(within: .seconds(2)) {
-                if umount2(point.string, 8) == 0 { return true }  // UMOUNT_NOFOLLOW
+                if settle(), umount2(point.string, 8) == 0 { return true }  // UMOUNT_NOFOLLOW
                 problem = errno
                 return problem != EBUSY
             }

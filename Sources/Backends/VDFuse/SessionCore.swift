@@ -66,6 +66,12 @@ final class SessionCore: @unchecked Sendable {
     /// Kills what the worker may wait for; for any thread.
     func killAll() { processes.withLock { $0 }.forEach { $0.kill() } }
 
+    /// Blocks until what was killed has ended, and with it holds the image no more; for any thread.
+    func awaitEnds(within limit: Duration) {
+        let end = ContinuousClock.now + limit
+        for process in processes.withLock({ $0 }) { _ = process.waitForEnd(end - .now) }
+    }
+
     /// Makes sure that what was read and written is true. The programs between may hide it: fuse2fs goes on with zeros when it
     /// can no longer read.
     ///

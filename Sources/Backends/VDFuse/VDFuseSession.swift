@@ -51,7 +51,10 @@ final class VDFuseSession: DiskSession {
         }
         if worker.isWedged { core.killAll() }
         let isDone = await worker.cleanUp(within: .seconds(10)) { [core] in core.close() }
-        if !isDone { core.killAll() }
+        if !isDone {
+            core.killAll()
+            await onOwnThread { [core] in core.awaitEnds(within: .seconds(20)) }
+        }
         try await Self.clear(folder)
     }
 
