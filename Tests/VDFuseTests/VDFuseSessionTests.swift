@@ -57,6 +57,25 @@ extension MountTests {
             }
         }
 
+        @Test("A commit while somebody is inside is refused, and the session goes on and writes")
+        func commitWhileBusy() async throws {
+            try await MountedDisk.with { disk in
+                try await disk.write { session, filesystem, writable in
+                    try await writable.makeDirectory("/one", parents: false)
+                    let point = try #require(try await filesystem.mount?.mountPoint())
+                    let inside = open(point.string, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                    #expect(inside >= 0)
+                    let failure = await #expect(throws: BackendError.self) { try await session.commit() }
+                    #expect(failure?.code == .inUse)
+                    try await writable.makeDirectory("/two", parents: false)
+                    close(inside)
+                    try await session.commit()
+                }
+                #expect(try await disk.check() == .exited(0))
+                #expect(try await disk.debugfs("ls /").contains("two"))
+            }
+        }
+
         @Test("A session that is closed without commit leaves every byte as it was")
         func closeDrops() async throws {
             try await MountedDisk.with { disk in

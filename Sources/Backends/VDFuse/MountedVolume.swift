@@ -68,11 +68,12 @@ final class MountedVolume {
     /// - Returns: false, with `errno`, while a file is open for writing.
     private func settle() -> Bool {
         // Whatever else stands against it: the unmount and the look at the result before a commit find it.
-        mode == .readOnly || remountReadOnly() == 0 || errno != EBUSY
+        mode == .readOnly || remount(.readOnly) == 0 || errno != EBUSY
     }
 
-    private func remountReadOnly() -> Int32 {
-        Glibc.mount(nil, point.string, nil, MountedVolume.flags(.readOnly) | 32, nil)  // MS_REMOUNT
+    @discardableResult
+    private func remount(_ mode: AccessMode) -> Int32 {
+        Glibc.mount(nil, point.string, nil, MountedVolume.flags(mode) | 32, nil)  // MS_REMOUNT
     }
 
     private func takeAway() throws {
@@ -85,6 +86,7 @@ final class MountedVolume {
                 return problem != EBUSY
             }
             guard done, problem == 0 || problem == EBUSY else {
+                remount(mode)
                 throw hostError(
                     "vdfuse.unmount", "\(point) cannot be unmounted, close what is open in it", errno: problem)
             }
