@@ -14,11 +14,9 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
 
     /// The process with this number now, nil when there is none or it is a zombie.
     public init?(pid: Int32) {
-        guard let text = try? HostFiles.readText(HostPath("/proc/\(pid)/stat")),
-            let close = text.lastIndex(of: ")")
+        guard let fields = Self.fields(of: pid), fields.count > 19, fields[0] != "Z", fields[0] != "X",
+            let ticks = UInt64(fields[19])
         else { return nil }
-        let fields = text[text.index(after: close)...].split(separator: " ")
-        guard fields.count > 19, fields[0] != "Z", fields[0] != "X", let ticks = UInt64(fields[19]) else { return nil }
         self.pid = pid
         startTicks = ticks
     }
@@ -29,11 +27,16 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
     /// Sends a signal if it is still this process.
     public func signal(_ number: Int32) { if isAlive { kill(pid, number) } }
 
+    /// Kills these processes, and blocks until none is left or the time is over: what they held is free then.
+    public static func end(_ processes: [ProcessIdentity], within limit: Duration) {
+        processes.forEach { $0.signal(SIGKILL) }
+        let end = ContinuousClock.now + limit
+        while processes.contains(where: \.isAlive), ContinuousClock.now < end { usleep(1000) }
+    }
+
     /// Whether somebody stopped the process with this number (SIGSTOP); a process under a debugger is not counted.
     public static func isStopped(_ pid: Int32) -> Bool {
-        guard let text = try? HostFiles.readText(HostPath("/proc/\(pid)/stat")), let close = text.lastIndex(of: ")")
-        else { return false }
-        return text[text.index(after: close)...].split(separator: " ").first == "T"
+        fields(of: pid)?.first == "T"
     }
 
     /// All processes that carry the run's mark in their environment, or its machine names in their command line.
@@ -64,13 +67,26 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
     /// the kernel notes the place of the environment only at the end (`begin_new_exec` and `create_elf_tables` in Linux's fs/).
     private static func environment(of pid: Int32) -> [UInt8] {
         let path = HostPath("/proc/\(pid)/environ")
-        for _ in 0..<20 {
+        for _ in 0..<500 {
             guard let bytes = try? HostFiles.read(path), bytes.isEmpty else { break }
             // A kernel thread has no program, a dead process none any more.
-            guard HostFiles.resolved(HostPath("/proc/\(pid)/exe")) != nil else { return [] }
+            guard HostFiles.resolved(HostPath("/proc/\(pid)/exe")) != nil, !hasEnvironmentsEnd(pid) else { break }
             usleep(1000)
         }
         return (try? HostFiles.read(path)) ?? []
+    }
+
+    /// Whether the kernel has noted where the process's environment ends: field 51 of `/proc/PID/stat`, see proc(5).
+    private static func hasEnvironmentsEnd(_ pid: Int32) -> Bool {
+        guard let fields = fields(of: pid), fields.count > 48 else { return true }
+        return fields[48] != "0"
+    }
+
+    /// What `/proc/PID/stat` says from field 3 on, the state; nil when there is no such process.
+    private static func fields(of pid: Int32) -> [Substring]? {
+        guard let text = try? HostFiles.readText(HostPath("/proc/\(pid)/stat")), let close = text.lastIndex(of: ")")
+        else { return nil }
+        return text[text.index(after: close)...].split(separator: " ")
     }
 
     private static func contains(_ haystack: [UInt8], _ needle: [UInt8]) -> Bool {

@@ -71,7 +71,7 @@ extension PluginProcess {
         let exit = await onOwnThread { [self] in
             child.waitWithoutReaping()
             child.signal(SIGKILL)
-            killStragglers()
+            killStragglers(awaiting: .seconds(2))
             let exit = isReaped.withLock { isReaped in
                 isReaped = true
                 return child.wait()

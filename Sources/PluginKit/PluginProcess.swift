@@ -160,11 +160,10 @@ final class PluginProcess: Sendable {
         }
     }
 
-    /// Kills what left the plugin's group: a FUSE server, an appliance.
-    func killStragglers() {
-        for process in ProcessIdentity.all(withVariable: Wire.instance, instance) where process.pid != child.pid {
-            process.signal(SIGKILL)
-        }
+    /// Kills what left the plugin's group: a FUSE server, an appliance; blocks until it is gone, at most for that time.
+    func killStragglers(awaiting limit: Duration = .zero) {
+        let all = ProcessIdentity.all(withVariable: Wire.instance, instance)
+        ProcessIdentity.end(all.filter { $0.pid != child.pid }, within: limit)
     }
 
     private func register(_ id: Int, _ call: PendingCall, _ request: [UInt8]) {
