@@ -15,5 +15,5 @@ echo "Linux $(uname -r), $(virsh --version=long | head -n 1), $(qemu-system-x86_
 echo
 # Two names: the first has to prove itself before it is taken.
 step run /share/examples/everywhere.yaml --hypervisor kvm,qemu --report /out/report
-step conformance --cells kvm ${1:+--filter "$1"}
+step conformance --verbose --cells kvm ${1:+--filter "$1"}
 exit $worst

@@ -34,7 +34,7 @@ recipe() (
 )
 recipe >/tmp/recipe.log &
 [ -n "${1:-}" ] || step /share/scripts/virtualbox-faults.sh $anyvisor
-step $anyvisor conformance --cells vboxmanage ${1:+--filter "$1"}
+step $anyvisor conformance --verbose --cells vboxmanage ${1:+--filter "$1"}
 wait $! || worst=1
 cat /tmp/recipe.log
 exit $worst

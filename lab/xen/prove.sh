@@ -15,5 +15,5 @@ echo "Linux $(uname -r), $(virsh -c xen:///system version | sed -n 's/^Running h
 echo
 # Two names: the first has to prove itself before it is taken.
 step run /share/examples/everywhere.yaml --hypervisor xen,qemu --report /out/report
-step conformance --cells xen ${1:+--filter "$1"}
+step conformance --verbose --cells xen ${1:+--filter "$1"}
 exit $worst

@@ -31,17 +31,25 @@ public struct ConformanceMatrix: Sendable {
     /// Runs all cells, one after another.
     ///
     /// - Parameters:
+    ///   - isVerbose: whether `progress` hears of every case.
     ///   - progress: gets a line for every case that fails, as it happens.
     ///   - print: gets the table, the reasons and the closing line `conformance: N passed, N failed, N skipped`.
     public func run(
-        progress: @escaping @Sendable (String) -> Void = { _ in }, print: @Sendable (String) -> Void
+        isVerbose: Bool = false, progress: @escaping @Sendable (String) -> Void = { _ in },
+        print: @Sendable (String) -> Void
     ) async -> Report {
         var reports: [CellReport] = []
         for cell in cells {
             progress("\(cell.name) …")
             reports.append(
                 await ConformanceSuite.run(cell, settings) { result in
-                    if case .failed(let reason) = result.outcome { progress("failed: \(result.name): \(reason)") }
+                    switch result.outcome {
+                    case .failed(let reason): progress("failed: \(result.name): \(reason)")
+                    case .passed where isVerbose:
+                        progress("passed: \(result.name), \(Double(result.duration.milliseconds) / 1000) s")
+                    case .skipped(let reason) where isVerbose: progress("skipped: \(result.name): \(reason)")
+                    default: break
+                    }
                 })
         }
         let report = Report(cells: reports, missing: missing(reports))

@@ -22,6 +22,7 @@ struct ConformanceCommand: AsyncParsableCommand {
     @OptionGroup var choice: ConformanceChoice
     @Option(help: "File of the cells that may not be skipped: `KIND BACKEND inline|process` a line.") var required:
         String?
+    @Flag(help: "Tell every case with its time, as it ends.") var verbose = false
     @Flag(help: "Switch on each fault of the memory backend instead: every one must be caught.") var mutants = false
 
     func run() async throws {
@@ -41,7 +42,7 @@ struct ConformanceCommand: AsyncParsableCommand {
             // The one backend that this program links also runs inside it; those over C libraries do so in ConformanceTests.
             let inline = MemoryBackend.descriptors.filter { wanted?.contains($0.name) ?? true }
             let cells = inline.map { ConformanceCell($0, .inline) } + descriptors.map { ConformanceCell($0, .process) }
-            let report = await Self.run(cells, required: names, settings)
+            let report = await Self.run(cells, required: names, settings, isVerbose: command.verbose)
             // A part of the suite proves a part.
             if command.choice.isWhole { await Self.keep(report, descriptors, catalogue) }
             return report.isGood
@@ -51,10 +52,10 @@ struct ConformanceCommand: AsyncParsableCommand {
 
     /// Runs the suite and prints its table.
     static func run(
-        _ cells: [ConformanceCell], required: [String], _ settings: ConformanceSettings
+        _ cells: [ConformanceCell], required: [String], _ settings: ConformanceSettings, isVerbose: Bool = false
     ) async -> ConformanceMatrix.Report {
         await ConformanceMatrix(cells, required: required, settings: settings)
-            .run(progress: { Terminal.talk($0) }, print: { Terminal.say($0) })
+            .run(isVerbose: isVerbose, progress: { Terminal.talk($0) }, print: { Terminal.say($0) })
     }
 
     private static func keep(
