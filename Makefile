@@ -26,7 +26,7 @@ demo: setup build ## the main job: test a PyPI distribution in a clean machine
 	$(ANYVISOR) run examples/demo.yaml
 
 # Each target in a process of its own: libvirt's embedded driver and the adoption of orphans belong to a whole process.
-TESTS := Abstractions Host Filters PluginKit VirtualDisk Direct VDFuse GuestFS Libvirt VBoxManage Runner AnyvisorKit Command Conformance
+TESTS := Abstractions Host Filters PluginKit VirtualDisk Direct VDFuse GuestFS Libvirt VBoxManage Runner AnyvisorKit Statistics Comparison Command Conformance
 
 test: setup ## unit tests and the inline half of the conformance suite
 	swift build --build-tests
@@ -96,6 +96,14 @@ lab-virtualbox-disks: setup build ## compare images with the VirtualBox of the l
 
 fuzz: setup ## libFuzzer over hostile images: RUNS= inputs for our parsers, a fiftieth of it for ext metadata
 	scripts/fuzz.sh "$${RUNS:-10000000}"
+
+stats-proof: setup ## how often compare's statistics are wrong, in 2,000 simulated comparisons a row: SEED=
+	swift build $(RELEASE) --product stats-proof
+	$(BIN)/stats-proof $(SEED)
+
+report-check: ## open reports of compare in a headless browser, on a wide screen and a phone: REPORTS=
+	scripts/setup.sh chromium
+	scripts/report-check.py chromium $(or $(REPORTS),$(wildcard docs/reports/*))
 
 blind: ## build the Runner without any backend's source
 	scripts/blind.sh

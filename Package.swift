@@ -61,6 +61,9 @@ let package = Package(
         library(
             "AnyvisorKit", "AnyvisorKit",
             ["Abstractions", "Host", "Filters", "PluginKit", "VirtualDisk"]),
+        library("Statistics", "Statistics"),
+        library(
+            "Comparison", "Comparison", ["Abstractions", "Host", "AnyvisorKit", "Runner", "VirtualDisk", "Statistics"]),
         library("ConformanceKit", "ConformanceKit", ["Abstractions", "Host", "BackendSupport"]),
 
         cLibrary("Clibvirt", pkgConfig: "libvirt", apt: "libvirt-dev"),
@@ -85,15 +88,19 @@ let package = Package(
         plugin("vboxmanage", "VBoxManageBackend"),
 
         .executableTarget(
+            name: "stats-proof", dependencies: ["Statistics"], path: "Sources/StatsProof", swiftSettings: strict),
+
+        .executableTarget(
             name: "anyvisor",
             dependencies: [
                 "AnyvisorKit", "Abstractions", "Host", "BackendSupport", "Filters", "PluginKit", "Runner",
-                "ConformanceKit", "MemoryBackend", "VirtualDisk", "CHost",
+                "ConformanceKit", "Comparison", "MemoryBackend", "VirtualDisk", "CHost",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             path: "Sources/anyvisor", swiftSettings: strict),
 
         tests("AbstractionsTests", []),
+        tests("StatisticsTests", ["Statistics"]),
         tests("HostTests", ["Host", "BackendSupport"]),
         tests("FiltersTests", ["Filters", "MemoryBackend"]),
         tests("PluginKitTests", ["Host", "PluginKit", "MemoryBackend"]),
@@ -105,6 +112,7 @@ let package = Package(
         tests("VBoxManageTests", ["Host", "BackendSupport", "VBoxManageBackend"]),
         tests("RunnerTests", ["Host", "Runner", "PluginKit", "MemoryBackend", "DirectBackend"]),
         tests("AnyvisorKitTests", ["Host", "Filters", "AnyvisorKit", "anyvisor"]),
+        tests("ComparisonTests", ["Host", "Comparison"]),
         tests("CommandTests", ["Host", "Runner", "anyvisor"]),
         tests(
             "ConformanceTests",

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the Debian packages of packages.txt that are missing, without asking. As root or with sudo; otherwise it
-# prints the one line to run and exits 2.
+# setup.sh [PACKAGE...]: installs the Debian packages of packages.txt, and these, that are missing, without asking.
+# As root or with sudo; otherwise it prints the one line to run and exits 2.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 missing=
-for package in $(sed 's/#.*//' "$here/packages.txt"); do
+for package in $(sed 's/#.*//' "$here/packages.txt") "$@"; do
     dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
 done
 if [ "$(id -u)" = 0 ]; then

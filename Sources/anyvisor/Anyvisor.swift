@@ -14,7 +14,8 @@ struct Anyvisor: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            RunCommand.self, ValidateCommand.self, ReportCommand.self, ReapCommand.self, DoctorCommand.self,
+            RunCommand.self, CompareCommand.self, ValidateCommand.self, ReportCommand.self, ReapCommand.self,
+            DoctorCommand.self,
             BackendsCommand.self,
             DiskCommand.self, MountCommand.self, UnmountCommand.self,
             VMCommand.self, SnapshotCommand.self, ImageCommand.self, PluginCommand.self, ConformanceCommand.self,

@@ -1,4 +1,5 @@
 import Abstractions
+import Host
 
 /// What a user wants to have run: image, machine, inputs and tasks.
 public struct Recipe: Sendable, Hashable {
@@ -30,6 +31,14 @@ public struct Recipe: Sendable, Hashable {
     public var matrix = MatrixCell()
     /// Where the checked things stand, keyed like `image`, `inputs[2]`, `hypervisor.prefer[0]`.
     public var places: [String: Diagnostic.Place]
+
+    /// The SHA-256 of the file's bytes in hexadecimal, nil when it cannot be read.
+    package var hash: String? {
+        get async {
+            let outcome = try? await Tool.run("sha256sum", ["--", file.string], deadline: .seconds(10))
+            return outcome?.text.split(separator: " ").first.map(String.init)
+        }
+    }
 
     /// The place of a thing, or the start of the file.
     public func place(_ key: String) -> Diagnostic.Place { places[key] ?? Diagnostic.Place(file: file.string) }

@@ -182,7 +182,7 @@ actor RunSession {
             simulated: choice?.info.features.contains(.simulated) ?? false, error: failure, startedMs: startedMs,
             ms: log.elapsedMs,
             recipe: .init(
-                file: recipe.file.string, sha256: await sha256(recipe.file),
+                file: recipe.file.string, sha256: await recipe.hash,
                 masks: recipe.masks.isEmpty ? nil : recipe.masks),
             image: image.map { .init(name: $0.name, identity: $0.identity) },
             hypervisor: choice.map { .init(name: $0.name, version: $0.info.version) },
@@ -221,11 +221,6 @@ actor RunSession {
             }
             return result
         }
-    }
-
-    private func sha256(_ path: HostPath) async -> String? {
-        let outcome = try? await Tool.run("sha256sum", ["--", path.string], deadline: .seconds(10))
-        return outcome?.text.split(separator: " ").first.map(String.init)
     }
 
     func note(_ message: String) {
