@@ -97,6 +97,9 @@ lab-virtualbox-disks: setup build ## compare images with the VirtualBox of the l
 fuzz: setup ## libFuzzer over hostile images: RUNS= inputs for our parsers, a fiftieth of it for ext metadata
 	scripts/fuzz.sh "$${RUNS:-10000000}"
 
+compare: setup build ## a real comparison, killed and gone on with: KILLS=
+	scripts/compare.sh "$(ANYVISOR)" $(KILLS)
+
 stats-proof: setup ## how often compare's statistics are wrong, in 2,000 simulated comparisons a row: SEED=
 	swift build $(RELEASE) --product stats-proof
 	$(BIN)/stats-proof $(SEED)
@@ -116,7 +119,7 @@ fmt: ## format all sources in place
 	swift format --in-place --recursive --parallel Sources Tests Fuzz plugins Package.swift
 
 bench: setup build ## measure in turns against the thing to beat
-	for what in disk chain memory fuse cold-run warm throughput; do Benchmarks/$$what.sh "$(ANYVISOR)"; done
+	for what in disk chain memory fuse cold-run warm throughput compare; do Benchmarks/$$what.sh "$(ANYVISOR)"; done
 
 ci: ## what .ci/run calls
 	scripts/ci.sh

@@ -31,6 +31,8 @@ step "faults of a libvirt daemon"
 make --no-print-directory faults
 step "many runs in one command"
 make --no-print-directory matrix KILLS=1
+step "a comparison"
+make --no-print-directory compare KILLS=2
 step "kill -9 of every process of a run, short"
 make --no-print-directory kills STEP=4 KILLS=6
 step "fallback"

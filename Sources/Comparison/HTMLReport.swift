@@ -34,9 +34,9 @@ struct HTMLReport {
             \(findings)
             \(others.isEmpty ? "" : "<h2>Every other quantity</h2>\n\(others)")
             <h2>What was measured</h2>
-            \(Self.table(ReportTables.cells(summary)))
+            \(Self.table(ReportTables.cells(summary), isText: true))
             <h2>How and where</h2>
-            \(Self.table(ReportTables.conditions(summary), hasHead: false))
+            \(Self.table(ReportTables.conditions(summary), hasHead: false, isText: true))
             <p>Ratios are medians over the blocks, their intervals come from resampled blocks, p from Wilcoxon's test, corrected by Holm.
             Nothing was left out.</p>
             </main>
@@ -60,10 +60,11 @@ struct HTMLReport {
 
     private var findings: String {
         guard !summary.findings.isEmpty else { return "" }
-        return "<h2>What differs in the raw data</h2>\n" + Self.table(ReportTables.findings(summary.findings))
+        return "<h2>What differs in the raw data</h2>\n"
+            + Self.table(ReportTables.findings(summary.findings), isText: true)
     }
 
-    private static func table(_ rows: [[String]], hasHead: Bool = true) -> String {
+    private static func table(_ rows: [[String]], hasHead: Bool = true, isText: Bool = false) -> String {
         let head = rows.first?.map { "<th scope=\"col\">\(escaped($0))</th>" }.joined() ?? ""
         let body = rows.dropFirst().map { row in
             let cells = row.enumerated().map { place, text in
@@ -72,7 +73,7 @@ struct HTMLReport {
             return "<tr>\(cells.joined())</tr>"
         }.joined(separator: "\n")
         return
-            "<div class=\"wide\"><table>\(hasHead ? "<thead><tr>\(head)</tr></thead>" : "")<tbody>\(body)</tbody></table></div>"
+            "<div class=\"wide\(isText ? " text" : "")\"><table>\(hasHead ? "<thead><tr>\(head)</tr></thead>" : "")<tbody>\(body)</tbody></table></div>"
     }
 
     static func escaped(_ text: String) -> String {
@@ -95,8 +96,8 @@ struct HTMLReport {
         .warnings { border-left: 4px solid #c60; padding-left: 1.5rem; }
         .wide { overflow-x: auto; margin: 0 0 1rem; }
         table { border-collapse: collapse; font-size: 0.9rem; }
-        th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #8886; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
-        thead th { white-space: nowrap; }
+        th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #8886; text-align: left; vertical-align: top; white-space: nowrap; }
+        .text td, .text tbody th { white-space: normal; overflow-wrap: anywhere; }
         figure { margin: 1rem 0; }
         figure svg { width: 100%; height: auto; background: #fff; }
         figcaption { font-size: 0.9rem; }

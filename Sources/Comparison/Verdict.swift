@@ -24,7 +24,9 @@ struct Verdict {
         }
         if !same.isEmpty {
             let list = same.map { "\($0.second), \(times($0))" }.joined(separator: "; ")
-            sentences.append("No difference in \(name) is found between \(best.cell) and \(list).")
+            let found =
+                summary.blocks < summary.leastBlocks ? "can be shown with \(summary.blocks) blocks" : "is found"
+            sentences.append("No difference in \(name) \(found) between \(best.cell) and \(list).")
         }
         return sentences.joined(separator: " ") + missing
     }
@@ -47,10 +49,9 @@ struct Warnings {
     var all: [String] { [blocks, failures, load, steal, throttling, drift, findings].compactMap(\.self) }
 
     private var blocks: String? {
-        let needed = Holm.leastDifferences(comparisons: summary.quantities.first?.pairs.count ?? 1)
-        if summary.blocks < needed {
+        if summary.blocks < summary.leastBlocks {
             return
-                "too few blocks (\(summary.blocks)): with fewer than \(needed) no difference can be shown, however large it is"
+                "too few blocks (\(summary.blocks)): with fewer than \(summary.leastBlocks) no difference can be shown, however large it is"
         }
         return summary.blocks < Analysis.fewBlocks
             ? "few blocks (\(summary.blocks)): below \(Analysis.fewBlocks) the intervals are rough" : nil
@@ -93,4 +94,9 @@ struct Warnings {
         let cells = Set(summary.findings.map(\.cell)).sorted()
         return cells.isEmpty ? nil : "the raw data differs on \(cells.joined(separator: ", "))"
     }
+}
+
+extension Summary {
+    /// With fewer blocks no difference can be shown, however large it is.
+    fileprivate var leastBlocks: Int { Holm.leastDifferences(comparisons: quantities.first?.pairs.count ?? 1) }
 }
