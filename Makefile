@@ -128,6 +128,7 @@ install: build ## install below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/anyvisor
 	install $(ANYVISOR) $(BIN)/anyvisor-{direct,vdfuse,libguestfs,libvirt,vboxmanage,memory} $(DESTDIR)$(PREFIX)/bin
 	cp -r plugins guest $(DESTDIR)$(PREFIX)/lib/anyvisor
+	git rev-parse HEAD >$(DESTDIR)$(PREFIX)/lib/anyvisor/COMMIT || true
 
 clean: ## remove what was built
 	rm -rf .build

@@ -82,13 +82,19 @@ struct SampleTable {
                 start + [name, Rounded.text(quantity.value), quantity.unit] + end
             }
         }
-        return ([head] + rows).map { $0.map(Self.field).joined(separator: ",") + "\r\n" }.joined()
+        return CommaSeparated.text([head] + rows)
+    }
+}
+
+/// Comma-separated values as RFC 4180 has them.
+package enum CommaSeparated {
+    /// Rows of fields, each row with its end of line.
+    package static func text(_ rows: [[String]]) -> String {
+        rows.map { $0.map(field).joined(separator: ",") + "\r\n" }.joined()
     }
 
     private static func field(_ text: String) -> String {
         let isPlain = !text.contains { ",\"".contains($0) || $0.isNewline }
-        return isPlain
-            ? text
-            : "\"" + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
+        return isPlain ? text : "\"" + text.replacing("\"", with: "\"\"") + "\""
     }
 }

@@ -17,18 +17,21 @@ public struct ComparisonRun {
     private let folder: HostPath
     private let design: Design
     private let experiment: any Experiment
+    private let versions: [String: String]
     private let observer: @Sendable (Event) -> Void
 
     /// - Parameters:
     ///   - folder: the comparison's folder; is made when it is missing.
+    ///   - versions: of what takes part in every measurement, by name.
     ///   - observer: must return at once.
     public init(
-        _ design: Design, of experiment: any Experiment, in folder: HostPath,
+        _ design: Design, of experiment: any Experiment, in folder: HostPath, versions: [String: String],
         observer: @escaping @Sendable (Event) -> Void
     ) {
         self.design = design
         self.experiment = experiment
         self.folder = folder
+        self.versions = versions
         self.observer = observer
     }
 
@@ -49,7 +52,7 @@ public struct ComparisonRun {
         } else {
             try log.add(RawLine(design: design))
         }
-        var facts = (versions: [String: String](), images: [String: String]())
+        var facts = (versions: versions, images: [String: String]())
         try log.add(RawLine(environment: .now()))
         var next = design.warmUpBlocks + StoppingRule.least
         for block in 0..<(design.warmUpBlocks + design.blocks) {

@@ -14,6 +14,8 @@ public struct Design: Sendable, Hashable, Codable {
     public var recipe: String?
     /// The SHA-256 of the recipe's bytes.
     public var recipeHash: String?
+    /// The recipe as it was.
+    public var recipeText: String?
     /// What is varied, in the order in which cells are named.
     public var factors: [Factor]
     /// Combinations that are left out, each with the levels that it has.

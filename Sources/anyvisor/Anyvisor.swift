@@ -12,7 +12,7 @@ struct Anyvisor: AsyncParsableCommand {
             Exit status: 0 all tasks passed, 1 a task did not, 2 usage or recipe, 16 hypervisor, disk backend or host failed,
             75 temporary, try again, 130 interrupted. Standard output is data, standard error is talk.
             """,
-        version: "0.1.0",
+        version: ProgramVersion.number,
         subcommands: [
             RunCommand.self, CompareCommand.self, ValidateCommand.self, ReportCommand.self, ReapCommand.self,
             DoctorCommand.self,

@@ -22,6 +22,9 @@ struct Benchmark {
                 Design.Factor("disk", ["direct", "vdfuse", "libguestfs"]),
                 Design.Factor("format", ["raw", "qcow2", "vdi"]),
             ], isOfDisks: true),
+        Benchmark(
+            name: "image-formats", quantity: "task.read.wall",
+            factors: [Design.Factor("image", ["debian-python@raw", "debian-python@qcow2", "debian-python@vdi"])]),
         Benchmark(name: "guest-cpu", quantity: "task.hash.wall"),
         Benchmark(name: "guest-memory", quantity: "task.copy.wall"),
         Benchmark(name: "guest-disk", quantity: "task.disk.wall"),

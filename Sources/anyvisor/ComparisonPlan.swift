@@ -59,6 +59,7 @@ struct ComparisonPlan {
                 subject = .recipes(recipes, runner)
                 design.recipe = file.string
                 design.recipeHash = await recipes.first?.hash
+                design.recipeText = try HostFiles.readText(file, limit: 1 << 20)
                 if benchmark == nil { design.name = recipes.first?.name ?? request.recipe }
                 design.factors += Self.matrix(recipes)
                 try Self.check(
@@ -93,12 +94,13 @@ struct ComparisonPlan {
     /// What is measured.
     func experiment(in scope: RunScope) throws -> any Experiment {
         switch subject {
-        case .recipes(let recipes, let runner):
-            RecipeExperiment(
+        case .recipes(let recipes, var runner):
+            runner.images = ImageFormats(runner.images, in: scope.work.appending("images")).source
+            return RecipeExperiment(
                 recipes, by: runner, cells: design.cells, in: scope, allowSimulated: design.allowSimulated,
                 leftover: { Terminal.talk("anyvisor: \($0); `anyvisor reap` removes it") })
         case .disks(let catalogue):
-            DiskExperiment(catalogue, in: scope)
+            return DiskExperiment(catalogue, in: scope)
         }
     }
 
@@ -144,7 +146,7 @@ struct ComparisonPlan {
                 }
             case "image":
                 let images = try ImageStore.load().names
-                for level in factor.levels where !images.contains(level) {
+                for level in factor.levels where !images.contains(try ImageFormats.parts(of: level).name) {
                     throw refuse("there is no image '\(level)', there are: \(images.joined(separator: ", "))")
                 }
             default: break

@@ -49,7 +49,7 @@ final class MadeExperiment: Experiment {
     deinit { try? HostFiles.removeTree(folder) }
 
     private func run(_ experiment: MadeExperiment, _ design: Design = Made.design()) async throws {
-        try await ComparisonRun(design, of: experiment, in: folder) { _ in }.run()
+        try await ComparisonRun(design, of: experiment, in: folder, versions: [:]) { _ in }.run()
     }
 
     private var samples: [Sample] { get throws { try RawLog.read(in: folder).compactMap(\.sample) } }

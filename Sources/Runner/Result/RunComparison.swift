@@ -1,5 +1,4 @@
 import Abstractions
-import FoundationEssentials
 import Host
 
 /// Whether two runs of one recipe came to the same, whichever backends did them.
@@ -32,23 +31,9 @@ public struct RunComparison {
     ///
     /// - Throws: `notFound` for a folder without a result, `corrupt` for one that cannot be read.
     public init(_ first: HostPath, _ second: HostPath) throws {
-        self.first = (first, try Self.read(first))
-        self.second = (second, try Self.read(second))
+        self.first = (first, try RunResult(in: first))
+        self.second = (second, try RunResult(in: second))
         masks = try (self.first.result.recipe.masks ?? []).map { try Mask($0) }
-    }
-
-    private static func read(_ folder: HostPath) throws -> RunResult {
-        let file = folder.appending("result.json")
-        guard HostFiles.exists(file) else {
-            throw BackendError(
-                .notFound, "report.diff", "\(folder) is not the result folder of a run: it has no result.json",
-                blame: .caller)
-        }
-        do {
-            return try JSONDecoder().decode(RunResult.self, from: Data(try HostFiles.read(file)))
-        } catch {
-            throw BackendError(.corrupt, "report.diff", "\(file) cannot be read: \(error)", blame: .caller)
-        }
     }
 
     /// Everything that is not equal, in the order of the tasks.

@@ -1,5 +1,6 @@
 import Abstractions
 import FoundationEssentials
+import Host
 
 /// What `result.json` holds; its fields are described in docs/result.md.
 public struct RunResult: Sendable, Hashable, Codable {
@@ -103,5 +104,24 @@ public struct RunResult: Sendable, Hashable, Codable {
     /// - Throws: never in practice; what the encoder says.
     public func json() throws -> String {
         String(decoding: try JSONText.encode(self, pretty: true), as: UTF8.self) + "\n"
+    }
+}
+
+extension RunResult {
+    /// The result in the result folder of a run.
+    ///
+    /// - Throws: `notFound` for a folder without a result, `corrupt` for one that cannot be read.
+    public init(in folder: HostPath) throws {
+        let file = folder.appending("result.json")
+        guard HostFiles.exists(file) else {
+            throw BackendError(
+                .notFound, "report", "\(folder) is not the result folder of a run: it has no result.json",
+                blame: .caller)
+        }
+        do {
+            self = try JSONDecoder().decode(RunResult.self, from: Data(try HostFiles.read(file)))
+        } catch {
+            throw BackendError(.corrupt, "report", "\(file) cannot be read: \(error)", blame: .caller)
+        }
     }
 }

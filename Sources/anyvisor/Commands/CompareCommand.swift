@@ -20,7 +20,9 @@ struct CompareCommand: AsyncParsableCommand {
     @Argument(help: "The recipe, or builtin:NAME: \(Benchmark.names).") var recipe: String?
     @Option(help: "Hypervisors to compare: H[,H].") var hypervisors: String?
     @Option(help: "Disk backends to compare: D[,D].") var disks: String?
-    @Option(help: "Images of the catalogue to compare: I[,I].") var images: String?
+    @Option(
+        help: "Images of the catalogue to compare, also with their disk in another format: I[@raw|@qcow2|@vdi][,I].")
+    var images: String?
     @Option(help: "Ways to boot to compare: cold,warm.") var boot: String?
     @Option(help: "A combination to leave out: hypervisor=H,disk=D; may be given several times.")
     var exclude: [String] = []
@@ -96,7 +98,9 @@ struct CompareCommand: AsyncParsableCommand {
             let place = try resume.map { HostFiles.absolute(HostPath($0)) } ?? plan.newFolder(report, scope)
             let experiment = try plan.experiment(in: scope)
             do {
-                try await ComparisonRun(plan.design, of: experiment, in: place) { view.show($0) }.run()
+                let versions = ["anyvisor": ProgramVersion.text]
+                try await ComparisonRun(plan.design, of: experiment, in: place, versions: versions) { view.show($0) }
+                    .run()
             } catch {
                 await Task { await experiment.close() }.value
                 view.finish()

@@ -1,14 +1,34 @@
 import Abstractions
 import ArgumentParser
+import Comparison
 import Host
 import Runner
 
 /// `anyvisor report`: what the results of runs say.
 struct ReportCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "report", abstract: "Compares the results of runs.",
-        discussion: "Example: anyvisor report diff on-qemu on-kvm", subcommands: [ReportDiff.self])
+        commandName: "report", abstract: "Shows the results of runs, and compares them.",
+        discussion: """
+            Example: anyvisor report results/demo --format junit
+            Example: anyvisor report diff on-qemu on-kvm
+            """, subcommands: [ReportShow.self, ReportDiff.self], defaultSubcommand: ReportShow.self)
 }
+
+struct ReportShow: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Prints the results of a run, or of several, in a format that others read.",
+        discussion: "Example: anyvisor report results/demo --format html > demo.html")
+    @Argument(help: "The result folder of a run, of several runs, or of a comparison.") var folder: String
+    @Option(help: "The format: \(RunReport.Format.allCases.map(\.rawValue).joined(separator: ", ")).")
+    var format: RunReport.Format = .json
+
+    func run() async throws {
+        let report = try await onOwnThread { Result { try RunReport(HostFiles.absolute(HostPath(folder))) } }.get()
+        try Terminal.data(Array(try report.text(format).utf8))
+    }
+}
+
+extension RunReport.Format: ExpressibleByArgument {}
 
 struct ReportDiff: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
