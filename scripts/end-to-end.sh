@@ -38,6 +38,17 @@ run demo 0 "$project/examples/demo.yaml" &&
     expect demo 'set(s.values()) == {"success"} and json.loads(text("tests", "artifacts/*/counts.json") if list(d.glob("tasks/*-tests/artifacts/*/counts.json")) else text("tests", "artifacts/counts.json"))["tests"] >= 100 and int(text("changed-files", "stdout").split()[0]) > 10'
 run failing 1 "$project/examples/failing.yaml" &&
     expect failing 's == {"passes": "success", "fails": "failure", "depends": "skipped"} and "expected 5" in text("fails", "stderr")'
+verdict "a failing run as JUnit" "$("$anyvisor" report report/failing --format junit | python3 -c '
+import sys, xml.etree.ElementTree as xml
+suite = xml.parse(sys.stdin).getroot()[0]
+told = {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")}
+said = suite.find("testcase[@name=\"fails\"]/system-err").text
+if told != dict(tests="3", failures="1", errors="0", skipped="1") or "expected 5" not in said: print(told, said)' 2>&1)"
+verdict "as CSV" "$("$anyvisor" report report/failing --format csv | python3 -c '
+import csv, sys
+rows = [(row["task"], row["status"], row["exit"]) for row in csv.DictReader(sys.stdin)]
+if rows != [("passes", "success", "0"), ("fails", "failure", "1"), ("depends", "skipped", "")]: print(rows)' 2>&1)"
+verdict "as a page" "$("$anyvisor" report report/failing --format html | grep -q "expected 5, got 4" || echo "without what the task said")"
 run killed 1 "$project/examples/killed.yaml" &&
     expect killed 's == {"first": "success", "endless": "killed", "waits": "skipped"} and text("endless", "stdout") == "so far\n" and "complete" in text("first", "stdout")'
 run panic 1 "$project/examples/panic.yaml" &&

@@ -46,6 +46,8 @@ struct LibvirtDialect: Sendable {
     var startsPaused = true
     /// How long a small kernel may take to boot and end before `check` calls it stuck.
     var kernelLimit: Duration = .seconds(90)
+    /// What the driver itself writes on this host when a machine does not start; its errors name no cause.
+    var driverLog: HostPath?
     /// What must be on the host of the machines besides libvirt and the emulator; a `bad` one makes it `unavailable`.
     var requirements: @Sendable () -> [Finding]
 

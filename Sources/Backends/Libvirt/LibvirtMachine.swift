@@ -176,13 +176,16 @@ final class LibvirtMachine: Machine {
         throw libvirtError("machine.destroy", "cannot remove machine '\(id)'")
     }
 
-    /// Why a start failed, with what QEMU printed.
+    /// Why a start failed, with what QEMU or the driver wrote.
     private func startFailure(_ operation: String) -> BackendError {
         var failure = libvirtError(operation, "cannot start machine '\(id)'")
         if let log = connection.root?.log(of: id), let text = try? HostFiles.readText(log) {
             // The lines of the command end with a backslash.
             let said = text.split(separator: "\n").filter { $0.last != "\\" }
             failure.evidence["qemu.log"] = said.suffix(20).joined(separator: "\n")
+        }
+        if connection.isLocal, let log = dialect.driverLog, let text = try? HostFiles.readText(log) {
+            failure.evidence[log.name] = text.split(separator: "\n").suffix(20).joined(separator: "\n")
         }
         return failure
     }

@@ -29,6 +29,7 @@ extension LibvirtDialect {
         // Its driver tells of no pause that belongs to a start.
         startsPaused: false,
         kernelLimit: .seconds(180),
+        driverLog: "/var/log/libvirt/libxl/libxl-driver.log",
         requirements: { [controlDomainFinding("/proc/xen/capabilities")] })
 
     /// Whether this host is the domain that Xen lets control the others: xenfs then says so in a file with the word `control_d`.
