@@ -10,7 +10,7 @@ public struct Design: Sendable, Hashable, Codable {
     public var schema = 1
     /// What is run: a recipe's name, or `builtin:NAME`.
     public var name: String
-    /// The recipe's file, nil for a benchmark of disk backends.
+    /// The recipe's file, `builtin:NAME` for one that ships, nil for a benchmark of disk backends.
     public var recipe: String?
     /// The SHA-256 of the recipe's bytes.
     public var recipeHash: String?

@@ -57,7 +57,7 @@ struct ComparisonPlan {
                 let file = try benchmark?.recipe() ?? HostFiles.absolute(HostPath(request.recipe))
                 let (recipes, runner) = try Self.recipes(file, catalogue)
                 subject = .recipes(recipes, runner)
-                design.recipe = file.string
+                design.recipe = benchmark == nil ? file.string : request.recipe
                 design.recipeHash = await recipes.first?.hash
                 design.recipeText = try HostFiles.readText(file, limit: 1 << 20)
                 if benchmark == nil { design.name = recipes.first?.name ?? request.recipe }
@@ -69,10 +69,11 @@ struct ComparisonPlan {
             self.design = design
         case .begun(let design):
             self.design = design
-            guard let file = design.recipe.map({ HostPath($0) }) else {
+            guard let recipe = design.recipe else {
                 subject = .disks(catalogue)
                 return
             }
+            let file = try Benchmark(named: recipe)?.recipe() ?? HostPath(recipe)
             let (recipes, runner) = try Self.recipes(file, catalogue)
             guard await recipes.first?.hash == design.recipeHash else {
                 throw BackendError(
