@@ -12,7 +12,7 @@ import Synchronization
 /// `interval` before a process ended. Source of the fields: proc(5) and getrusage(2).
 final class ProcessMeter: Sendable {
     /// How often the processes are looked at.
-    static let interval = Duration.milliseconds(500)
+    static let interval = Duration.seconds(1)
 
     private struct Seen {
         var cpu = 0.0
