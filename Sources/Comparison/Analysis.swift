@@ -1,4 +1,5 @@
 import Abstractions
+import Host
 import Statistics
 
 #if canImport(Glibc)
@@ -88,9 +89,7 @@ public struct Analysis {
     }
 
     private func generator(_ text: String) -> SeededGenerator {
-        // FNV-1a (Fowler, Noll and Vo): the same stream for the same words, on every machine.
-        let stream = text.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-        return SeededGenerator(seed: design.seed, stream: stream)
+        SeededGenerator(seed: design.seed, stream: stableHash(text))
     }
 
     /// The chosen quantity, then all others by name.

@@ -82,15 +82,16 @@ public struct ComparisonRun {
             // What a run that was killed left: its sample is not in the log.
             try HostFiles.removeTree(target)
             try HostFiles.makeDirectories(target.parent)
-            let (started, steal, begin) = (HostFacts.now(), HostFacts.steal, ContinuousClock.now)
+            let (startedMs, load, steal) = (WallClock.now, HostFacts.loads.first ?? 0, HostFacts.steal)
+            let begin = ContinuousClock.now
             let measured = await experiment.measure(cell, into: target)
             try Task.checkCancellation()
             facts.versions.merge(measured.versions) { $1 }
             facts.images.merge(measured.images) { $1 }
             let sample = Sample(
                 block: block, place: place, cell: cell.name, isWarmUp: block < design.warmUpBlocks,
-                isGood: measured.why == nil, why: measured.why, startedMs: started.timeMs,
-                ms: begin.duration(to: .now).milliseconds, load: started.load.first ?? 0,
+                isGood: measured.why == nil, why: measured.why, startedMs: startedMs,
+                ms: begin.duration(to: .now).milliseconds, load: load,
                 steal: HostFacts.steal - steal, values: measured.values,
                 folder: HostFiles.exists(target) ? name : nil)
             try log.add(RawLine(sample: sample))

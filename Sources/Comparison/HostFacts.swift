@@ -49,13 +49,16 @@ public struct HostFacts: Sendable, Hashable, Codable {
         }
         let governor = line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
         return HostFacts(
-            timeMs: Clock.now, cpu: field("model name", in: processor) ?? "unknown", cpuFlags: flags,
+            timeMs: WallClock.now, cpu: field("model name", in: processor) ?? "unknown", cpuFlags: flags,
             cores: Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))), memory: memory << 10,
             kernel: line("/proc/sys/kernel/osrelease"), governor: governor.isEmpty ? nil : governor,
-            load: text("/proc/loadavg").split(separator: " ").prefix(3).compactMap { Double($0) },
+            load: loads,
             isNested: flags.split(separator: " ").contains("hypervisor"), throttles: throttles, versions: versions,
             images: images)
     }
+
+    /// Loads of the last 1, 5 and 15 minutes.
+    static var loads: [Double] { text("/proc/loadavg").split(separator: " ").prefix(3).compactMap { Double($0) } }
 
     /// Seconds of processor time taken from this host by the one below it, since it booted: `steal` of proc(5).
     static var steal: Double {
@@ -67,14 +70,4 @@ public struct HostFacts: Sendable, Hashable, Codable {
     private static func text(_ path: String) -> String { (try? HostFiles.readText(HostPath(path))) ?? "" }
 
     private static func line(_ path: String) -> String { String(text(path).prefix { $0 != "\n" }) }
-}
-
-/// What the clock on the wall says.
-enum Clock {
-    /// Milliseconds since 1970.
-    static var now: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-    }
 }

@@ -70,9 +70,10 @@ final class ProcessMeter: Sendable {
                 guard process.isAlive else { continue }
                 var seen = state.seen[process] ?? Seen(isOurs: isOurs)
                 let folder = "/proc/\(process.pid)"
-                let fields = Self.text("\(folder)/stat").drop { $0 != ")" }.split(separator: " ")
                 // From field 3 on: utime, stime, cutime and cstime are 14 to 17.
-                if fields.count > 15 { seen.cpu = fields[12...15].reduce(0) { $0 + (Double($1) ?? 0) } / ticks }
+                if let fields = ProcessIdentity.fields(of: process.pid), fields.count > 14 {
+                    seen.cpu = fields[11...14].reduce(0) { $0 + (Double($1) ?? 0) } / ticks
+                }
                 seen.peak = max(seen.peak, Self.number("VmHWM:", in: Self.text("\(folder)/status")) << 10)
                 seen.written = max(seen.written, Self.number("write_bytes:", in: Self.text("\(folder)/io")))
                 state.seen[process] = seen
@@ -113,8 +114,10 @@ final class ProcessMeter: Sendable {
     private static func descendants() -> Set<Int32> {
         var children: [Int32: [Int32]] = [:]
         for pid in HostFiles.names(in: "/proc").compactMap({ Int32($0) }) {
-            let fields = text("/proc/\(pid)/stat").drop { $0 != ")" }.split(separator: " ")
-            if fields.count > 2, let parent = Int32(fields[2]) { children[parent, default: []].append(pid) }
+            guard let fields = ProcessIdentity.fields(of: pid), fields.count > 1, let parent = Int32(fields[1]) else {
+                continue
+            }
+            children[parent, default: []].append(pid)
         }
         var found: Set<Int32> = []
         var open = [getpid()]

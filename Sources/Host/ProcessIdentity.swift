@@ -83,7 +83,7 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
     }
 
     /// What `/proc/PID/stat` says from field 3 on, the state; nil when there is no such process.
-    private static func fields(of pid: Int32) -> [Substring]? {
+    package static func fields(of pid: Int32) -> [Substring]? {
         guard let text = try? HostFiles.readText(HostPath("/proc/\(pid)/stat")), let close = text.lastIndex(of: ")")
         else { return nil }
         return text[text.index(after: close)...].split(separator: " ")

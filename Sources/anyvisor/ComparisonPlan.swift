@@ -1,6 +1,5 @@
 import Abstractions
 import AnyvisorKit
-import ArgumentParser
 import Comparison
 import Host
 import Runner
@@ -55,7 +54,7 @@ struct ComparisonPlan {
                 try Self.check(design, ["disk", "format"], of: catalogue)
             } else {
                 let file = try benchmark?.recipe() ?? HostFiles.absolute(HostPath(request.recipe))
-                let (recipes, runner) = try Self.recipes(file, catalogue)
+                let (recipes, runner) = try RunSetup.prepared([file.string], catalogue)
                 subject = .recipes(recipes, runner)
                 design.recipe = benchmark == nil ? file.string : request.recipe
                 design.recipeHash = await recipes.first?.hash
@@ -74,7 +73,7 @@ struct ComparisonPlan {
                 return
             }
             let file = try Benchmark(named: recipe)?.recipe() ?? HostPath(recipe)
-            let (recipes, runner) = try Self.recipes(file, catalogue)
+            let (recipes, runner) = try RunSetup.prepared([file.string], catalogue)
             guard await recipes.first?.hash == design.recipeHash else {
                 throw BackendError(
                     .invalidArgument, "compare",
@@ -102,21 +101,6 @@ struct ComparisonPlan {
                 leftover: { Terminal.talk("anyvisor: \($0); `anyvisor reap` removes it") })
         case .disks(let catalogue):
             return DiskExperiment(catalogue, in: scope)
-        }
-    }
-
-    private static func recipes(_ file: HostPath, _ catalogue: Catalogue) throws -> ([Recipe], Runner) {
-        let store = try ImageStore.load()
-        do {
-            let configuration = try RunSetup.configuration(catalogue)
-            let recipes = try RunSetup.recipes([file.string], catalogue.registry, configuration, store)
-            let runner = Runner(
-                registry: catalogue.registry, images: RunSetup.images(store), overlay: RunSetup.overlay,
-                configuration: configuration)
-            return (recipes, runner)
-        } catch let problems as Problems {
-            Terminal.talk(problems.description)
-            throw ArgumentParser.ExitCode(ExitStatus.usage)
         }
     }
 

@@ -96,10 +96,9 @@ struct ImageStore: Sendable {
         text.split(separator: "\n").last.map(String.init) ?? "it said nothing"
     }
 
-    /// FNV-1a, 64 bits: enough to tell recipes of one user's cache apart (http://www.isthe.com/chongo/tech/comp/fnv/).
+    /// Enough to tell recipes of one user's cache apart.
     private func fingerprint(_ text: String) -> String {
-        let hash = text.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-        let digits = String(hash, radix: 16)
+        let digits = String(stableHash(text), radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
     }
 }

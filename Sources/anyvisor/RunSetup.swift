@@ -1,11 +1,29 @@
 import Abstractions
 import AnyvisorKit
+import ArgumentParser
 import Host
 import Runner
 import VirtualDisk
 
 /// What the Runner is told about this program: its images, how a disposable disk is made, and what the user configured.
 enum RunSetup {
+    /// Recipes, each with all runs of its matrix, and the runner for them; what is wrong with them is told.
+    ///
+    /// - Throws: exit status 2 for a problem of a recipe or of the configuration.
+    static func prepared(_ paths: [String], _ catalogue: Catalogue) throws -> ([Recipe], Runner) {
+        let store = try ImageStore.load()
+        do {
+            let configuration = try configuration(catalogue)
+            let found = try recipes(paths, catalogue.registry, configuration, store)
+            let runner = Runner(
+                registry: catalogue.registry, images: images(store), overlay: overlay, configuration: configuration)
+            return (found, runner)
+        } catch let problems as Problems {
+            Terminal.talk(problems.description)
+            throw ArgumentParser.ExitCode(ExitStatus.usage)
+        }
+    }
+
     /// The built-in defaults with the user's files laid over them.
     ///
     /// - Throws: `Problems` of a file.

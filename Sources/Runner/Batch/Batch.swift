@@ -1,4 +1,5 @@
 import Abstractions
+import Host
 
 /// Runs several runs, some at once, each as soon as there is room for its machine; in order, so that none waits for ever.
 ///
@@ -32,7 +33,7 @@ public struct Batch: Sendable {
         _ runs: [PlannedRun], observer: @escaping @Sendable (Event) -> Void = { _ in },
         one: @escaping @Sendable (PlannedRun) async -> RunOutcome
     ) async -> BatchResult {
-        let startedMs = EventLog.now
+        let startedMs = WallClock.now
         let start = ContinuousClock.now
         var ended = runs.map { BatchResult.Run($0) }
         await withTaskGroup(of: (Int, BatchResult.Run).self) { group in

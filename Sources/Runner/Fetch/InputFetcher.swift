@@ -81,7 +81,7 @@ struct InputFetcher: Sendable {
         var info = stat()
         let mark = stored.appending("request.json")
         guard stat(mark.string, &info) == 0, (try? HostFiles.readText(mark)) == key else { return false }
-        return Int64(info.st_mtim.tv_sec) + Self.lifetime > EventLog.now / 1000
+        return Int64(info.st_mtim.tv_sec) + Self.lifetime > WallClock.now / 1000
     }
 
     private func download(_ request: FetchRequest, _ key: String, to stored: HostPath) async throws {
@@ -130,9 +130,6 @@ struct InputFetcher: Sendable {
         }
     }
 
-    /// FNV-1a, 64 bits: a name only, the stored request decides whether it is the right set.
-    private static func name(of key: String) -> String {
-        let hash = key.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-        return String(hash, radix: 16)
-    }
+    /// A name only, the stored request decides whether it is the right set.
+    private static func name(of key: String) -> String { String(stableHash(key), radix: 16) }
 }

@@ -45,7 +45,7 @@ final class EventLog: Sendable {
     /// Adds an event; `fill` sets what it tells.
     func add(_ kind: RunEvent.Kind, _ fill: (inout RunEvent) -> Void = { _ in }) {
         var event = RunEvent(
-            seq: 0, attempt: attempt, timeMs: Self.now, sinceStartMs: elapsedMs, kind: kind)
+            seq: 0, attempt: attempt, timeMs: WallClock.now, sinceStartMs: elapsedMs, kind: kind)
         fill(&event)
         // Under the lock, so that numbers, the file and what is shown have one order.
         contents.withLock { contents in
@@ -64,13 +64,6 @@ final class EventLog: Sendable {
     }
 
     func note(_ message: String) { add(.note) { $0.message = message } }
-
-    /// Milliseconds since 1970.
-    static var now: Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-    }
 }
 
 /// JSON as this program writes it: sorted keys, slashes as they are.

@@ -35,7 +35,7 @@ actor RunSession {
     var notes: [String] = []
 
     private var phases: [RunResult.PhaseRecord] = []
-    private let startedMs = EventLog.now
+    private let startedMs = WallClock.now
 
     init(
         _ runner: Runner, _ recipe: Recipe, _ options: RunOptions, _ scope: RunScope, _ pool: WarmPool?,

@@ -37,8 +37,9 @@ struct RunCommand: AsyncParsableCommand {
 
     func run() async throws {
         let catalogue = try Catalogue.all()
-        let store = try ImageStore.load()
-        let (found, runner) = try prepare(catalogue, store)
+        _ = try catalogue.registry.expand(names(hypervisor), .hypervisor)
+        _ = try catalogue.registry.expand(names(disk), .disk)
+        let (found, runner) = try RunSetup.prepared(recipes, catalogue)
         let runs = try PlannedRun.all(found, times: times)
         let budget = try MemoryBudget.ofHost()
         let status: Int32
@@ -82,22 +83,6 @@ struct RunCommand: AsyncParsableCommand {
         options.keep = RunOptions.Keep(rawValue: keep.rawValue) ?? .never
         options.boot = boot
         return options
-    }
-
-    private func prepare(_ catalogue: Catalogue, _ store: ImageStore) throws -> ([Recipe], Runner) {
-        do {
-            _ = try catalogue.registry.expand(names(hypervisor), .hypervisor)
-            _ = try catalogue.registry.expand(names(disk), .disk)
-            let configuration = try RunSetup.configuration(catalogue)
-            let found = try RunSetup.recipes(recipes, catalogue.registry, configuration, store)
-            let runner = Runner(
-                registry: catalogue.registry, images: RunSetup.images(store), overlay: RunSetup.overlay,
-                configuration: configuration)
-            return (found, runner)
-        } catch let problems as Problems {
-            Terminal.talk(problems.description)
-            throw ArgumentParser.ExitCode(ExitStatus.usage)
-        }
     }
 
     private func names(_ list: String?) -> [String] {
