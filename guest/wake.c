@@ -6,26 +6,27 @@
 // `wake run NAME=VALUE... PROGRAM ARGUMENT...` becomes PROGRAM, in a session of its own, with this environment alone.
 // `wake nap` sleeps for a quarter of a second.
 // `wake` waits until a disk begins with the wake block, sets clock and random generator by it, and mounts the disk: a machine that is
-// restored has those of the moment at which it was kept, and the generator takes entropy only by an ioctl. Then it serves.
+// restored has those of the moment at which it was kept, and the generator takes entropy only by an ioctl. Then it serves. After a
+// rehearsal it waits again: an emulator then has translated what a job needs.
 //
 //   standard input    where to mount the disk, and options of ext4: two lines, written at once; afterwards lines, each written at
-//                     once when the answer to the one before was read: a folder to make, or nothing for a sync; the end when the disk
-//                     is to be unmounted
-//   standard output   a line "ready", then the disk's name once it is mounted, then a line for each one: "made", "refused" or
-//                     "synced", and "unmounted" after the end; a line "error N" and the end when step N of `take_up` failed, a
+//                     once when the answer to the one before was read: a folder to make, nothing for a sync, or "unmount"
+//   standard output   a line "ready", then "job /dev/NAME" or "rehearsal /dev/NAME" once a disk is mounted, then a line for each one:
+//                     "made", "refused", "synced" or "unmounted"; a line "error N" and the end when step N of `take_up` failed, a
 //                     sync (9) or the unmount (8)
 //
 //   wake block, the first 512 bytes of the IO disk (ext4 leaves them free), little endian:
 //      0  16  "anyvisor-wake\n", zeros
 //     16   8  nanoseconds since 1970
 //     24  64  random bytes
+//     88   1  0: a job; 1: a rehearsal, after which the block is filled with zeros
 //
 // Numbers of calls and requests: Linux, arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/linux/{random,fs,mount}.h.
 
 typedef unsigned char byte;
 typedef long word;
 
-enum { READ = 0, WRITE = 1, OPEN = 2, CLOSE = 3, IOCTL = 16, PREAD = 17, NANOSLEEP = 35, EXECVE = 59, EXIT = 60 };
+enum { READ = 0, WRITE = 1, OPEN = 2, CLOSE = 3, IOCTL = 16, PREAD = 17, PWRITE = 18, NANOSLEEP = 35, EXECVE = 59, EXIT = 60 };
 enum { MKDIR = 83, SETSID = 112, MOUNT = 165, UMOUNT = 166, CLOCK_SETTIME = 227, SYNCFS = 306 };
 enum { O_RDWR = 2, O_DIRECT = 040000, MS_NOATIME = 1024 };
 enum { RNDADDENTROPY = 0x40085203, RNDRESEEDCRNG = 0x5207, BLKFLSBUF = 0x1261 };
@@ -46,6 +47,7 @@ static word call(word number, word a, word b, word c, word d) { return call5(num
 
 static byte block[4096] __attribute__((aligned(4096)));
 static char name[] = "/dev/vda\n";
+static int is_rehearsal;
 static char order[256], *options;
 static struct {
     int bits, size;
@@ -87,6 +89,7 @@ static void find(void) {
 // Sets clock and random generator, and mounts the disk; answers 0, or the number of the step that failed.
 static int take_up(void) {
     unsigned long long nanoseconds;
+    is_rehearsal = block[88] == 1;
     __builtin_memcpy(&nanoseconds, block + 16, 8);
     word time[2] = {(word)(nanoseconds / 1000000000), (word)(nanoseconds % 1000000000)};
     if (call(CLOCK_SETTIME, 0, (word)time, 0, 0) < 0) return 2;
@@ -137,18 +140,13 @@ static int made(char *line, word length) {
     return call(MKDIR, (word)line, 0755, 0, 0) == 0;
 }
 
-static void wait_and_serve(void) {
+// Serves the agent until it wants the disk unmounted; answers 0 when it is.
+static int served(void) {
     static char line[512];
-    if (!understood()) give_up(1);
-    say("ready\n", 6);
-    find();
-    int failed = take_up();
-    if (failed) give_up(failed);
-    name[8] = '\n';
-    say(name, sizeof name - 1);
     for (word length; (length = call(READ, 0, (word)line, sizeof line, 0)) > 0;) {
+        if (line[0] == 'u') return call(UMOUNT, (word)order, 0, 0, 0) < 0 ? 8 : 0;
         if (length == 1) {
-            if (!synced()) give_up(9);
+            if (!synced()) return 9;
             say("synced\n", 7);
         } else if (made(line, length)) {
             say("made\n", 5);
@@ -156,8 +154,37 @@ static void wait_and_serve(void) {
             say("refused\n", 8);
         }
     }
-    if (call(UMOUNT, (word)order, 0, 0, 0) < 0) give_up(8);
-    say("unmounted\n", 10);
+    return 8;
+}
+
+// Takes the wake block away, so that the same rehearsal does not begin again.
+static int forgotten(void) {
+    static byte zeros[512] __attribute__((aligned(512)));
+    word disk = call(OPEN, (word)name, O_RDWR | O_DIRECT, 0, 0);
+    int is_gone = disk >= 0 && call(PWRITE, disk, (word)zeros, sizeof zeros, 0) == sizeof zeros;
+    call(CLOSE, disk, 0, 0, 0);
+    return is_gone;
+}
+
+static void wait_and_serve(void) {
+    if (!understood()) give_up(1);
+    say("ready\n", 6);
+    do {
+        find();
+        int failed = take_up();
+        if (failed) give_up(failed);
+        if (is_rehearsal)
+            say("rehearsal ", 10);
+        else
+            say("job ", 4);
+        name[8] = '\n';
+        say(name, sizeof name - 1);
+        failed = served();
+        if (failed) give_up(failed);
+        name[8] = 0;
+        if (is_rehearsal && !forgotten()) give_up(7);
+        say("unmounted\n", 10);
+    } while (is_rehearsal);
 }
 
 static int is_assignment(const char *text) {

@@ -52,6 +52,7 @@ tasks:
       done
       ! ls /trace /tmp/trace /run/trace 2>/dev/null || exit 4
       ! pgrep -f 'sleep 1000' || exit 5
+      ! ls -d /tmp/anyvisor/*-rehearsal /sys/fs/cgroup/anyvisor/*-rehearsal /run/anyvisor/cgroup-*/*-rehearsal 2>/dev/null || exit 6
       head -c 16 /dev/urandom | od -An -tx1
   - id: leave
     run: |
@@ -132,6 +133,23 @@ harm "a plugin that is killed is replaced with its machine" 16 "error-warm passe
 harm "a machine whose snapshot somebody removed is not used again" 16 "error-warm passed-warm passed-warm" \
     'printf "\0\0\0\0" | dd of=$(ls state/runs/*/work/w1/system.qcow2) bs=1 seek=60 conv=notrunc status=none'
 
+rm -rf harm.out
+"$anyvisor" run harm.yaml --report harm.out --json --repeat 5 >harm.json 2>harm.err &
+run=$!
+spare=
+for _ in $(seq 600); do
+    consoles=$(grep -c '@anyvisor:-:warm' state/runs/*/work/w*/console.log 2>/dev/null | sed -n 's/:2$//p' || true)
+    if [ "$(echo "$consoles" | wc -w)" = 2 ] && grep -qs '^here' $consoles; then
+        spare=$(mine "guest=anyvisor-.*$(basename "$(dirname "$(grep -L '^here' $consoles)")"),")
+        break
+    fi
+    sleep 0.1
+done
+kill -9 $spare
+status=0
+wait "$run" || status=$?
+verdict "a spare machine that is killed costs no run" "$([ -n "$spare" ] || echo "there is none"
+    expect "passed-warm passed-warm passed-warm passed-warm passed-warm" "$(results harm)"; expect 0 "$status"; left_over)"
 rm -rf harm.out
 "$anyvisor" run harm.yaml --report harm.out --repeat 3 >harm.json 2>harm.err &
 for _ in $(seq 600); do grep -qs '^here' state/runs/*/work/w*/console.log && break; sleep 0.1; done

@@ -86,10 +86,13 @@ public struct HypervisorInfo: Sendable, Codable, Hashable {
     public var snapshotFormats: [ImageFormat]?
     /// The most virtual processors a machine can have.
     public var maximumCPUs: Int
+    /// Whether guests' code is translated before it runs, so that all that runs for the first time after a start or a restore of
+    /// memory is slow; nil is no.
+    public var translatesCode: Bool?
     /// Describes a backend.
     public init(
         name: String, version: String, features: Set<Feature>, diskFormats: [ImageFormat],
-        snapshotFormats: [ImageFormat]? = nil, maximumCPUs: Int
+        snapshotFormats: [ImageFormat]? = nil, maximumCPUs: Int, translatesCode: Bool? = nil
     ) {
         self.name = name
         self.version = version
@@ -97,6 +100,7 @@ public struct HypervisorInfo: Sendable, Codable, Hashable {
         self.diskFormats = diskFormats
         self.snapshotFormats = snapshotFormats
         self.maximumCPUs = maximumCPUs
+        self.translatesCode = translatesCode
     }
 }
 

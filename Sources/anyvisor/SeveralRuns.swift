@@ -25,13 +25,13 @@ struct SeveralRuns {
     /// - Throws: `invalidArgument` when the result folder has content, what the host says.
     func run(json: Bool) async throws -> Int32 {
         adviseOnCores()
-        let (runs, runner, options, batch) = (runs, runner, options, batch)
+        let (runs, runner, options, batch, spares) = (runs, runner, options, batch, spares)
         let progress = SeveralRunsProgress(of: runs.count)
         let (folder, result) = try await CommandScope.run { scope in
             let folder = try BatchFolder(HostPath(report ?? "anyvisor-results/\(title)-\(scope.id)"))
             let ticker = Task { await progress.tick() }
             defer { ticker.cancel() }
-            let pool = WarmPool(runner, in: scope, limit: batch.jobs)
+            let pool = WarmPool(runner, in: scope, limit: batch.jobs, spares: spares, runs: runs.count)
             let result = await batch.run(runs, observer: { progress.show($0) }) { run in
                 await Self.attempt(run, runner, options(folder.folder(of: run)), pool)
             }
@@ -58,9 +58,18 @@ struct SeveralRuns {
         }
     }
 
+    private var cores: Int { sysconf(Int32(_SC_NPROCESSORS_ONLN)) }
+    private var mostCPUs: Int { runs.map(\.recipe.machine.cpus).max() ?? 1 }
+
+    /// How many machines may make themselves ready beside those that run jobs: a core and memory are left for each, and no job has
+    /// more than one.
+    private var spares: Int {
+        let memory = runs.map(\.recipe.machine.memory).max() ?? .mib(0)
+        return max(0, min(batch.jobs, cores / mostCPUs - batch.jobs, batch.budget.machines(of: memory) - batch.jobs))
+    }
+
     private func adviseOnCores() {
-        let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-        let wanted = batch.jobs * (runs.map(\.recipe.machine.cpus).max() ?? 1)
+        let wanted = batch.jobs * mostCPUs
         if wanted > 4 * cores {
             Terminal.talk(
                 "note: up to \(wanted) virtual processors at once on \(cores) cores; deadlines may be too short")

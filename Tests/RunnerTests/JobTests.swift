@@ -39,7 +39,8 @@ struct JobTests {
         let inputs = [try folder.write("a/x", "1"), try folder.write("b/x", "2")]
         let recipe = try recipe(folder, [TaskSpec(id: "a", run: "x")])
         let error = await #expect(throws: BackendError.self) {
-            try await JobFolder.write(recipe, attempt: "r", inputs: inputs, to: folder.path.appending("job"))
+            try await JobFolder.write(
+                named: recipe.name, recipe.tasks, attempt: "r", inputs: inputs, to: folder.path.appending("job"))
         }
         #expect(error?.message == "two inputs are called 'x'")
     }

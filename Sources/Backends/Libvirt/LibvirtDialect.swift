@@ -32,6 +32,8 @@ struct LibvirtDialect: Sendable {
     var emulator: String?
     /// What machines can do; facets follow from it.
     var features: Set<Feature>
+    /// Whether guests' code is translated before it runs.
+    var translatesCode = false
     /// The disk formats machines take.
     var formats: [ImageFormat]
     /// Those that can hold a snapshot.

@@ -126,7 +126,8 @@ final class LibvirtHypervisor: Hypervisor {
                 return HypervisorInfo(
                     name: dialect.name, version: "\(hypervisor)libvirt \(LibvirtRuntime.version)",
                     features: features(connection), diskFormats: dialect.formats,
-                    snapshotFormats: dialect.snapshotFormats, maximumCPUs: max(1, Int(most)))
+                    snapshotFormats: dialect.snapshotFormats, maximumCPUs: max(1, Int(most)),
+                    translatesCode: dialect.translatesCode)
             }
         }
     }

@@ -49,6 +49,9 @@ public actor MemoryBudget {
             blame: .host)
     }
 
+    /// How many machines with this much memory fit at once.
+    public nonisolated func machines(of memory: ByteCount) -> Int { Int(capacity / Self.bytes(memory)) }
+
     /// Waits until a machine with this much memory fits; `giveBack` must follow.
     ///
     /// - Throws: `unavailable` when it never does, `CancellationError`.

@@ -14,8 +14,9 @@ struct IODisk: Sendable {
 
     /// Makes the disk, with room for `job` bytes of input and `results` bytes of results.
     ///
+    /// - Parameter content: a folder of ours that is copied to it; without one it is empty.
     /// - Throws: `noSpace`, `unavailable` when mke2fs is not installed, what it says.
-    static func make(at path: HostPath, job: Int64, results: Int64) async throws -> IODisk {
+    static func make(at path: HostPath, job: Int64, results: Int64, content: HostPath? = nil) async throws -> IODisk {
         // Journal, inode tables and group descriptors take at most 4 % and 32 MiB.
         let wanted = job + results
         let mib = (wanted + wanted / 25 + (32 << 20) + (1 << 20) - 1) >> 20
@@ -27,8 +28,9 @@ struct IODisk: Sendable {
             "mke2fs",
             [
                 "-q", "-F", "-t", "ext4", "-L", "anyvisor-io", "-m", "0", "-E",
-                "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,nodiscard", path.string,
-            ], deadline: CallDeadline.remaining ?? .seconds(60))
+                "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+            ] + (content.map { ["-d", $0.string] } ?? []) + [path.string],
+            deadline: CallDeadline.remaining ?? .seconds(60))
         return IODisk(image: DiskImage(path: path, format: .raw), size: mib << 20)
     }
 

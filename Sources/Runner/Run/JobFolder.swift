@@ -38,20 +38,20 @@ struct JobFolder: Sendable {
     /// Lays out the job; `inputs` are linked or copied, by their names.
     ///
     /// - Throws: `invalidArgument` for two inputs of one name, what the host says.
-    static func write(_ recipe: Recipe, attempt: String, inputs: [HostPath], to path: HostPath) async throws
-        -> JobFolder
-    {
+    static func write(
+        named name: String, _ tasks: [TaskSpec], attempt: String, inputs: [HostPath], to path: HostPath
+    ) async throws -> JobFolder {
         let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
         let token = String((0..<24).compactMap { _ in alphabet.randomElement() })
-        let folder = JobFolder(path: path, token: token, taskFolders: names(recipe.tasks))
+        let folder = JobFolder(path: path, token: token, taskFolders: names(tasks))
         try HostFiles.makeDirectories(folder.job.appending("inputs"))
         try folder.put("token", token + "\n")
-        for (name, task) in zip(folder.taskFolders, recipe.tasks) { try folder.put(task, in: "tasks/\(name)") }
+        for (place, task) in zip(folder.taskFolders, tasks) { try folder.put(task, in: "tasks/\(place)") }
         try folder.putResults()
         let names = try await folder.put(inputs: inputs)
         let manifest = Manifest(
-            name: recipe.name, attempt: attempt, inputs: names,
-            tasks: recipe.tasks.enumerated().map { ManifestTask(number: $0 + 1, $1) })
+            name: name, attempt: attempt, inputs: names,
+            tasks: tasks.enumerated().map { ManifestTask(number: $0 + 1, $1) })
         try HostFiles.write(try JSONText.encode(manifest, pretty: true), to: folder.job.appending("manifest.json"))
         return folder
     }

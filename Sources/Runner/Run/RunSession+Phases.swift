@@ -42,7 +42,7 @@ extension RunSession {
 
     func prepare() async throws {
         let job = try await JobFolder.write(
-            recipe, attempt: scope.id, inputs: inputs, to: scope.work.appending("io"))
+            named: recipe.name, recipe.tasks, attempt: scope.id, inputs: inputs, to: scope.work.appending("io"))
         disk = try await IODisk.make(
             at: scope.work.appending("io.raw"), job: job.size, results: recipe.results.size.bytes)
         self.job = job

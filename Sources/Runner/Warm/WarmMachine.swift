@@ -4,7 +4,7 @@ import Host
 /// A machine that is up, waits for a job, and is kept with its memory in this moment. Whoever has it has it alone.
 ///
 /// ```
-/// make -> (paused) load -> resume -> the job -> pause -> unload -> restore -> (paused) …
+/// make -> (paused) load -> resume -> the job -> pause -> unload -> restore -> (rehearse) -> (paused) …
 /// ```
 struct WarmMachine: Sendable {
     /// The machine.
@@ -16,6 +16,8 @@ struct WarmMachine: Sendable {
     /// The run that it belongs to: the pool's.
     let scope: RunScope
     private let folder: HostPath
+    private let rehearsal: Rehearsal
+    private let deadlines: Deadlines
     private static let snapshot: SnapshotID = "warm"
 
     /// What a warm machine needs of its hypervisor.
@@ -37,7 +39,7 @@ struct WarmMachine: Sendable {
     /// - Throws: `unsupported` when the guest cannot wait, `timeout`, what the hypervisor says; nothing is left then.
     static func make(
         _ name: String, _ order: WarmOrder, on choice: HypervisorChain.Choice, in scope: RunScope,
-        overlay: OverlayMaker
+        overlay: OverlayMaker, rehearsal: Rehearsal
     ) async throws -> WarmMachine {
         guard let base = order.image.disk, let kernel = order.image.kernel else {
             throw BackendError(.unsupported, "boot", "image '\(order.image.name)' cannot start warm")
@@ -61,9 +63,11 @@ struct WarmMachine: Sendable {
             try spec.validate()
             try scope.journal.append(.process(id.rawValue))
             let machine = try await choice.hypervisor.create(spec)
-            let warm = WarmMachine(machine: machine, console: console, disk: disk, scope: scope, folder: folder)
+            let warm = WarmMachine(
+                machine: machine, console: console, disk: disk, scope: scope, folder: folder, rehearsal: rehearsal,
+                deadlines: order.deadlines)
             do {
-                try await warm.bootAndKeep(order.deadlines)
+                try await warm.bootAndKeep()
             } catch {
                 await warm.destroy(within: order.deadlines[.call])
                 throw error
@@ -75,14 +79,35 @@ struct WarmMachine: Sendable {
         }
     }
 
-    private func bootAndKeep(_ deadlines: Deadlines) async throws {
+    private func bootAndKeep() async throws {
+        try await untilWaiting(token: "-", from: 0) { try await machine.start() }
+        try await machine.pause?.pause()
+        // What it reads from its disk for that is in the memory that is kept.
+        try await rehearse()
+        try await machine.snapshots?.create(Self.snapshot, scope: .diskAndMemory)
+    }
+
+    /// Lets the paused machine run a job that does nothing, and wait again; it is paused afterwards.
+    ///
+    /// - Throws: `timeout`, `unsupported` by a guest that knows no rehearsals, what the hypervisor and the host say.
+    func rehearse() async throws {
+        let start = HostFiles.size(console) ?? 0
+        try await load(rehearsal.disk, .rehearsal)
+        try await untilWaiting(token: rehearsal.token, from: start) { try await machine.pause?.resume() }
+        try await machine.pause?.pause()
+        try disk.clear()
+    }
+
+    /// Sets the machine going and returns when it waits for a job.
+    private func untilWaiting(token: String, from start: Int64, _ go: () async throws -> Void) async throws {
         let log = EventLog(attempt: scope.id) { _ in }
-        let tail = ConsoleTail(log: console, facet: machine.console, copy: nil)
+        let tail = ConsoleTail(log: console, facet: machine.console, copy: nil, start: start)
         let watch = MachineWatch(
-            machine, tasks: [], token: "-", console: tail, deadlines: deadlines, log: log, awaited: .warm)
+            machine, tasks: [], token: token, console: tail, deadlines: deadlines, log: log, awaited: .warm,
+            staysOn: true)
         await watch.begin()
         do {
-            try await machine.start()
+            try await go()
             await watch.markStarted()
             try await watch.untilReady()
         } catch {
@@ -91,8 +116,6 @@ struct WarmMachine: Sendable {
         }
         await watch.end()
         if let ending = await watch.ending { throw await failure(ending, watch) }
-        try await machine.pause?.pause()
-        try await machine.snapshots?.create(Self.snapshot, scope: .diskAndMemory)
     }
 
     private func failure(_ ending: MachineWatch.Ending, _ watch: MachineWatch) async -> BackendError {
@@ -101,7 +124,10 @@ struct WarmMachine: Sendable {
         switch ending {
         case .lost(let error): return error
         case .late(let reason): return BackendError(.timeout, "boot", reason, blame: .guest, evidence: evidence)
-        case .off, .done, .lingering:
+        case .done, .lingering:
+            return BackendError(
+                .unsupported, "boot", "the guest's agent knows no rehearsals: build its image again", blame: .guest)
+        case .off:
             guard let said = await watch.agentError else {
                 return BackendError(
                     .internal, "boot", "the machine ended before its guest was ready", blame: .guest,
@@ -114,12 +140,12 @@ struct WarmMachine: Sendable {
     /// Puts a job's disk into the paused machine.
     ///
     /// - Throws: what the host says.
-    func load(_ job: HostPath) async throws {
+    func load(_ job: HostPath, _ purpose: WakeBlock.Purpose = .job) async throws {
         let disk = disk
         try await onOwnThread {
             Result {
                 try disk.fill(from: job)
-                try disk.write(WakeBlock.make(), at: 0)
+                try disk.write(WakeBlock.make(purpose), at: 0)
             }
         }.get()
     }

@@ -62,7 +62,7 @@ struct RunCommand: AsyncParsableCommand {
             let ticker = Task { await progress.tick() }
             defer { ticker.cancel() }
             let place = report ?? "anyvisor-results/\(recipe.name)-\(scope.id)"
-            let pool = WarmPool(runner, in: scope, limit: 1)
+            let pool = WarmPool(runner, in: scope, limit: 1, runs: 1)
             let outcome = await runner.run(recipe, options(report: HostPath(place)), in: scope, pool: pool) {
                 progress.show($0)
             }

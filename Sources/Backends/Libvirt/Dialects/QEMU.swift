@@ -18,6 +18,7 @@ extension LibvirtDialect {
         spareDevices: LibvirtDialect.qemuSpareDevices,
         emulator: "qemu-system-x86_64",
         features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
+        translatesCode: true,
         formats: [.raw, .qcow2, .vdi],
         snapshotFormats: [.qcow2],
         bus: LibvirtDialect.qemuBus,
