@@ -94,24 +94,26 @@ row "debian-python: a whole run of a task of no length" python-warm python-cold 
 
 "$anyvisor" run tiny-warm.yaml --repeat "$long" --report long.out >long.log 2>&1 &
 program=$!
-sample() { # the most of what was seen in ten cycles: MiB and descriptors, of the program and of its machine
-    local end=$(($1 + 10)) at=0 rss=0 files=0 machine mrss=0 mfiles=0 n
+# The medians of what is seen in twenty cycles: what a job and a rehearsal have at once is a matter of chance.
+sample() { # KiB and descriptors, of the program and of its machine
+    local end=$(($1 + 20)) at=0 machine
+    rm -f rss.ms files.ms mrss.ms mfiles.ms
     while [ "$at" -lt "$end" ] && kill -0 $program 2>/dev/null; do
         at=$(find long.out -mindepth 1 -maxdepth 1 -type d ! -name '.*' 2>/dev/null | wc -l)
         [ "$at" -ge "$1" ] || { sleep 0.1; continue; }
-        n=$(awk '/^VmRSS/ {print $2}' /proc/$program/status 2>/dev/null || echo 0); [ "${n:-0}" -le $rss ] || rss=$n
-        n=$(ls /proc/$program/fd 2>/dev/null | wc -l); [ "$n" -le $files ] || files=$n
+        look $program rss files
         machine=$(pgrep -f "$work/state/.*guest=|guest=anyvisor-.*" | head -n 1 || true)
-        if [ -n "$machine" ]; then
-            n=$(awk '/^VmRSS/ {print $2}' /proc/$machine/status 2>/dev/null || echo 0); [ "${n:-0}" -le $mrss ] || mrss=$n
-            n=$(ls /proc/$machine/fd 2>/dev/null | wc -l); [ "$n" -le $mfiles ] || mfiles=$n
-        fi
+        [ -z "$machine" ] || look "$machine" mrss mfiles
         sleep 0.02
     done
-    echo "$rss $files $mrss $mfiles"
+    echo "$(median rss) $(median files) $(median mrss) $(median mfiles)"
+}
+look() { # PID NAME NAME
+    awk '/^VmRSS/ {print $2}' "/proc/$1/status" >>"$2.ms" 2>/dev/null || true
+    ls "/proc/$1/fd" 2>/dev/null | grep -c . >>"$3.ms" || true
 }
 early=$(sample 40)
-late=$(sample $((long - 11)))
+late=$(sample $((long - 21)))
 wait $program || { tail -n 3 long.log >&2; exit 1; }
-echo "$early $late" | awk -v n="$long" '{printf "%d cycles: program %.1f -> %.1f MiB, %d -> %d descriptors; machine %.1f -> %.1f MiB, %d -> %d descriptors  (goal: program at most + 2 MiB, + 0)\n", n, $1/1024, $5/1024, $2, $6, $3/1024, $7/1024, $4, $8}'
+echo "$early $late" | awk -v n="$long" '{printf "%d cycles: program %.1f -> %.1f MiB, %.0f -> %.0f descriptors; machine %.1f -> %.1f MiB, %d -> %d descriptors  (goal: program at most + 2 MiB, + 0)\n", n, $1/1024, $5/1024, $2, $6, $3/1024, $7/1024, $4, $8}'
 tail -n 2 long.log

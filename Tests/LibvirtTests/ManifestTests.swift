@@ -16,7 +16,9 @@ private struct Manifest: Decodable {
 
 @Suite("manifests")
 struct ManifestTests {
-    @Test("each dialect has a manifest that says what its descriptor says", arguments: ["qemu", "kvm", "xen", "test"])
+    @Test(
+        "each dialect has a manifest that says what its descriptor says",
+        arguments: ["qemu", "kvm", "vbox", "xen", "test"])
     func manifest(name: String) throws {
         let folder = HostPath(#filePath).parent.parent.parent.appending("plugins/\(name)")
         let bytes = try HostFiles.read(folder.appending("plugin.json"))
@@ -30,7 +32,7 @@ struct ManifestTests {
 
     @Test("there is no dialect but these")
     func names() {
-        #expect(LibvirtBackend.descriptors.map(\.name) == ["qemu", "kvm", "xen", "test"])
+        #expect(LibvirtBackend.descriptors.map(\.name) == ["qemu", "kvm", "vbox", "xen", "test"])
         #expect(LibvirtBackend.descriptor(dialect: "zzz") == nil)
     }
 }

@@ -17,7 +17,7 @@ struct JobTests {
         first.environment = ["A": "it's", "B": "two\nlines"]
         let recipe = try recipe(folder, [first, TaskSpec(id: "import", run: "x", needs: ["install"])])
         let job = try await JobFolder.write(
-            recipe, attempt: "r", inputs: [input], to: folder.path.appending("io"))
+            named: recipe.name, recipe.tasks, attempt: "r", inputs: [input], to: folder.path.appending("io"))
         func text(_ name: String) throws -> String { try HostFiles.readText(job.path.appending("job/\(name)")) }
         #expect(job.taskFolders == ["001-install", "002-import"])
         #expect(try text("token") == job.token + "\n")

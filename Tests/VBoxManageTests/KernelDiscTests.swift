@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import Host
 import Testing
 
@@ -20,14 +21,20 @@ struct KernelDiscTests {
         spec.boot = .kernel(.init(kernel: kernel, initrd: initrd, commandLine: "console=ttyS0 quiet"))
         let layout = MachineLayout(spec, folder: MachineFolder(path: place.appending("anyvisor-t-1")), uuid: "U")
         try await layout.makeFiles()
-        #expect(layout.commands.last?.suffix(4) == ["--type", "dvddrive", "--medium", layout.folder.kernelDisc.string])
+        #expect(
+            layout.commands.last?.suffix(4) == [
+                "--type", "dvddrive", "--medium", layout.folder.files.kernelDisc.string,
+            ])
         #expect(try HostFiles.read(loader) == before)
         func content(_ name: String) async throws -> String {
             let copy = place.appending("copy")
             try? HostFiles.removeTree(copy)
             _ = try await Tool.check(
                 "xorriso",
-                ["-osirrox", "on", "-indev", layout.folder.kernelDisc.string, "-extract", "/\(name)", copy.string])
+                [
+                    "-osirrox", "on", "-indev", layout.folder.files.kernelDisc.string, "-extract", "/\(name)",
+                    copy.string,
+                ])
             return try HostFiles.readText(copy)
         }
         #expect(try await content("kernel") == "the kernel")

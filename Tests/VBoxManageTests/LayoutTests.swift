@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import Host
 import Testing
 
@@ -54,7 +55,7 @@ struct LayoutTests {
         try HostFiles.write([UInt8](repeating: 7, count: 2048), to: image)
         let layout = layout(place)
         try await layout.makeFiles()
-        let text = try HostFiles.readText(layout.folder.descriptor(1))
+        let text = try HostFiles.readText(layout.folder.files.descriptor(1))
         #expect(text.contains("\nRW 4 FLAT \"\(image)\" 0\n"))
         #expect(try HostFiles.read(image) == [UInt8](repeating: 7, count: 2048))
         #expect(HostFiles.size(layout.console) == 0)

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Makes the VirtualBox lab: a Debian sid root folder with VirtualBox, which runs machines without its kernel module (driverless.c).
+# Makes the VirtualBox lab: a Debian sid root folder with VirtualBox, which runs machines without its kernel module (driverless.c), and
+# with a libvirt whose driver was ported to it (libvirt/).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 LAB_NAME=virtualbox
 . "$here/../common.sh"
-stamp=$(lab_stamp "$here/build.sh" "$here/driverless.c")
+stamp=$(lab_stamp "$here/build.sh" "$here/driverless.c" "$here"/libvirt/*)
 current() { [ -d "$LAB_DIR/rootfs" ] && [ "$(cat "$LAB_DIR/stamp" 2>/dev/null)" = "$stamp" ]; }
 current && exit 0
 lab_lock
@@ -28,6 +29,7 @@ echo lab-virtualbox >"$root/etc/hostname"
 printf '127.0.0.1 localhost lab-virtualbox\n' >"$root/etc/hosts"
 mv "$root/usr/lib/virtualbox/VBoxHeadless" "$root/usr/lib/virtualbox/VBoxHeadless.hardened"
 gcc -O1 -Wall -Werror -o "$root/usr/lib/virtualbox/VBoxHeadless" "$here/driverless.c" -ldl
+"$here/libvirt/build.sh" "$root"
 mv "$root" "$LAB_DIR/rootfs"
 echo "$stamp" >"$LAB_DIR/stamp"
 # Once for all machines of this root: no virtualization of the processor, all of a guest by the interpreter.

@@ -73,7 +73,7 @@ struct DomainXML {
         guard dialect.features.contains(.executesGuests) else { return devices }
         devices += dialect.spareDevices
         if dialect.features.contains(.screenshot) {
-            devices.append(XMLElement("video", [], [XMLElement("model", [("type", "vga")])]))
+            devices.append(XMLElement("video", [], [XMLElement("model", [("type", dialect.videoModel)])]))
         }
         if paravirtual != nil {
             devices.append(

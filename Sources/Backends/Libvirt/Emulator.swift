@@ -1,11 +1,12 @@
 import Abstractions
 import Host
 
-/// Finds the QEMU of a machine on this host.
+/// Finds the process of a machine on this host.
 enum Emulator {
     /// The process that runs the machine, nil when there is none.
-    static func find(_ id: MachineID, root: EmbeddedRoot?) -> ProcessIdentity? {
-        let mark = "guest=\(id),"
+    ///
+    /// - Parameter mark: what one of its arguments begins with, so that a number used again by another is not mistaken for it.
+    static func find(_ id: MachineID, mark: String, root: EmbeddedRoot?) -> ProcessIdentity? {
         if let root {
             guard let text = try? HostFiles.readText(root.pidFile(of: id)),
                 let pid = Int32(text.prefix { $0.isNumber }), runs(pid, mark)
@@ -16,7 +17,6 @@ enum Emulator {
             .flatMap { ProcessIdentity(pid: $0) }
     }
 
-    /// libvirt starts QEMU with `-name guest=NAME,debug-threads=on`, so a number used again by another is not mistaken for it.
     private static func runs(_ pid: Int32, _ mark: String) -> Bool {
         let command = (try? HostFiles.read(HostPath("/proc/\(pid)/cmdline"))) ?? []
         return command.split(separator: 0).contains { $0.starts(with: mark.utf8) }

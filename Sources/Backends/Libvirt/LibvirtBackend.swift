@@ -3,7 +3,7 @@ import Abstractions
 /// The hypervisors that libvirt drives, one backend a dialect.
 public enum LibvirtBackend {
     /// Every dialect there is.
-    static let dialects: [LibvirtDialect] = [.qemu, .kvm, .xen, .test]
+    static let dialects: [LibvirtDialect] = [.qemu, .kvm, .vbox, .xen, .test]
 
     /// A descriptor for each dialect.
     public static let descriptors: [BackendDescriptor] = dialects.map(descriptor)

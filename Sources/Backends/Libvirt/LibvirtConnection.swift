@@ -28,6 +28,9 @@ final class LibvirtConnection: @unchecked Sendable {
     private let events: DomainEvents
     /// The number of the callback; nil when it stays with the process.
     private let callback: Int32?
+    /// Whether its driver tells of no events, so that machines are looked at instead.
+    let isSilent: Bool
+    private let watching = Mutex<Task<Void, Never>?>(nil)
 
     /// A connection of its own.
     private init(pointer: OpaquePointer, worker: LibvirtWorker, uri: String) throws {
@@ -37,10 +40,13 @@ final class LibvirtConnection: @unchecked Sendable {
         root = nil
         machines = MachineTable(marks: nil)
         events = DomainEvents()
-        callback = events.listen(pointer)
-        guard callback != -1 else { throw libvirtError("libvirt.open", "\(uri) reports no events") }
+        let number = events.listen(pointer)
+        isSilent = number < 0 && lastLibvirtError(is: VIR_ERR_NO_SUPPORT)
+        guard number >= 0 || isSilent else { throw libvirtError("libvirt.open", "\(uri) reports no events") }
+        callback = number < 0 ? nil : number
         events.add(machines)
         watchDaemon()
+        if isSilent { watchMachines() }
     }
 
     /// A share of the process's connection to the embedded driver.
@@ -52,7 +58,33 @@ final class LibvirtConnection: @unchecked Sendable {
         machines = MachineTable(marks: root.started)
         events = driver.events
         callback = nil
+        isSilent = false
         events.add(machines)
+    }
+
+    /// Looks five times a second at the machines that somebody listens to.
+    private func watchMachines() {
+        let task = Task { [weak self] in
+            while (try? await Task.sleep(for: .milliseconds(200))) != nil {
+                guard let self else { return }
+                for record in machines.listened { await look(at: record) }
+            }
+        }
+        watching.withLock { $0 = task }
+    }
+
+    private func look(at record: MachineRecord) async {
+        do {
+            // Not before what is at work on the machine has told of it itself.
+            try await record.call("machine.events") {
+                try self.withDomain("machine.events", record) { record.observe(try currentState($0, record)) }
+            }
+        } catch let error as BackendError where error.code == .notFound {
+            record.end(.gone)
+            machines.remove(record.uuid)
+        } catch {
+            // A daemon that is gone ends the streams itself; one that does not answer now may do so the next time.
+        }
     }
 
     /// Hears of a daemon that goes away; the embedded driver and some others have none, and say so.
@@ -151,7 +183,7 @@ final class LibvirtConnection: @unchecked Sendable {
     ) throws -> Value {
         try withPointer(operation) { connection in
             guard let domain = virDomainLookupByUUIDString(connection, record.uuid) else {
-                if lastLibvirtError(is: VIR_ERR_NO_DOMAIN) { throw record.notFound(operation) }
+                if lastLookupFoundNothing(in: uri) { throw record.notFound(operation) }
                 throw libvirtError(operation, "cannot look up machine '\(record.id)'")
             }
             defer { virDomainFree(domain) }
@@ -189,6 +221,7 @@ final class LibvirtConnection: @unchecked Sendable {
 
     /// Closes it; machines stay as they are, their event streams end.
     func close() async {
+        watching.withLock { $0 }?.cancel()
         machines.loseAll(
             BackendError(.unavailable, "libvirt.close", "the connection to libvirt was closed"), daemonIsGone: false)
         _ = try? await worker.call("libvirt.close") { self.closeBlocking() }

@@ -40,6 +40,10 @@ struct LibvirtDialect: Sendable {
     var snapshotFormats: [ImageFormat] = []
     /// What a domain's disks are attached to, by what it boots from.
     var bus: @Sendable (MachineSpec.BootSource) -> DiskBus
+    /// Whether files of ours stand for raw disks and for a kernel of the host, as VirtualBox needs them.
+    var needsVirtualBoxFiles = false
+    /// The screen's model.
+    var videoModel = "vga"
     /// What a read-only disk is attached to.
     var readOnlyBus = DiskBus.virtio
     /// Whether a start leaves what an earlier one printed in the console's file; where not, we keep it.
@@ -50,6 +54,10 @@ struct LibvirtDialect: Sendable {
     var kernelLimit: Duration = .seconds(90)
     /// What the driver itself writes on this host when a machine does not start; its errors name no cause.
     var driverLog: HostPath?
+    /// What an argument of the process that runs a machine begins with, by the machine's name and uuid.
+    ///
+    /// libvirt starts QEMU with `-name guest=NAME,debug-threads=on`.
+    var processMark: @Sendable (MachineID, String) -> String = { id, _ in "guest=\(id)," }
     /// What must be on the host of the machines besides libvirt and the emulator; a `bad` one makes it `unavailable`.
     var requirements: @Sendable () -> [Finding]
 

@@ -1,6 +1,10 @@
 import Abstractions
 import Clibvirt
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// libvirt's last error as a `BackendError`, with its domain and code kept.
 ///
 /// libvirt keeps the error by thread: this must run on the thread whose call failed, before the next call there.
@@ -31,6 +35,28 @@ func plainReason(_ text: String) -> String {
 /// Whether the last error on this thread has this number.
 func lastLibvirtError(is code: virErrorNumber) -> Bool {
     virGetLastError().map { $0.pointee.code == Int32(bitPattern: code.rawValue) } ?? false
+}
+
+/// Whether the last lookup on this thread failed because there is no such domain, which VirtualBox's driver does not say.
+func lastLookupFoundNothing(in uri: String) -> Bool {
+    if lastLibvirtError(is: VIR_ERR_NO_DOMAIN) { return true }
+    return LibvirtDialect.driver(of: uri) == LibvirtDialect.vbox.driver && lastErrorNamesNoCause
+}
+
+/// Whether a driver failed without a word, for which libvirt has a sentence of its own.
+var lastErrorNamesNoCause: Bool { lastErrorText.contains("the cause is unknown") }
+
+/// What the last error on this thread says.
+var lastErrorText: String { virGetLastError()?.pointee.message.map { String(cString: $0) } ?? "" }
+
+/// Asks again, for five seconds at most, while a call that answers nil meets a hypervisor that is busy for a moment. Blocks its thread.
+func insisting<Value>(while isBusy: () -> Bool, _ call: () -> Value?) -> Value? {
+    for _ in 0..<50 {
+        if let value = call() { return value }
+        guard isBusy() else { return nil }
+        usleep(100_000)
+    }
+    return call()
 }
 
 /// What an error of libvirt means for a caller.
@@ -96,6 +122,10 @@ struct LibvirtFailure {
             text: "Failed to connect socket to", code: .unavailable, blame: .host,
             remedy: "is libvirt's daemon running there?"),
         Hint(text: "No such file or directory", code: .notFound, blame: .host),
+        Hint(
+            text: "unable to initialize VirtualBox driver API", code: .unavailable, blame: .host,
+            remedy: "libvirt finds no VirtualBox, or one of a version that it does not know: use the backend vboxmanage"
+        ),
         Hint(text: "domain is not running", code: .invalidState, blame: .caller),
     ]
 }

@@ -21,6 +21,19 @@ extension LibvirtHypervisor {
             spec.consoleLog = try spec.consoleLog ?? privateConsole(spec.id, connection)
         }
         let uuid = randomUUID()
+        let files = dialect.needsVirtualBoxFiles ? try filesFolder(uuid) : nil
+        do {
+            if let files { spec = try await make(files, for: spec) }
+            return try await create(spec, uuid, emulator, connection)
+        } catch {
+            if let files { try? HostFiles.removeTree(files) }
+            throw error
+        }
+    }
+
+    private func create(
+        _ spec: MachineSpec, _ uuid: String, _ emulator: HostPath?, _ connection: LibvirtConnection
+    ) async throws -> LibvirtMachine {
         let xml = try DomainXML(
             dialect: dialect, spec: spec, uuid: uuid, emulator: emulator, console: spec.consoleLog,
             bus: options["bus"].flatMap { DiskBus(rawValue: $0) } ?? dialect.bus(spec.boot),
@@ -45,9 +58,27 @@ extension LibvirtHypervisor {
         return LibvirtMachine(record, connection, dialect, console: spec.consoleLog)
     }
 
+    /// Where the files of a machine go that stand for what VirtualBox does not take.
+    private func filesFolder(_ uuid: String) throws -> HostPath {
+        let folder = (RunScope.current?.work ?? HostEnvironment.state).appending("vbox").appending(uuid)
+        if let scope = RunScope.current, !folder.string.hasPrefix("\(scope.folder)/") {
+            try scope.journal.append(.path(folder))
+        }
+        return folder
+    }
+
+    private func make(_ folder: HostPath, for spec: MachineSpec) async throws -> MachineSpec {
+        try spec.checkFiles()
+        try HostFiles.makeDirectories(folder, mode: 0o700)
+        let files = VirtualBoxFiles(in: folder)
+        try await files.make(for: spec)
+        return files.standing(in: spec)
+    }
+
     private func refuse(_ spec: MachineSpec) throws {
         if case .kernel = spec.boot, !dialect.features.contains(.kernelBoot), dialect.features.contains(.executesGuests)
         {
+            if dialect.needsVirtualBoxFiles { throw KernelDisc.refusal }
             throw BackendError(.unsupported, "machine.create", "\(dialect.name) cannot boot a kernel of the host")
         }
         for disk in spec.disks where !dialect.formats.contains(disk.image.format) {

@@ -140,7 +140,7 @@ final class LibvirtHypervisor: Hypervisor {
         let found = try await connection.worker.call("hypervisor.machine") {
             try connection.withPointer("hypervisor.machine") { pointer -> (MachineRecord, HostPath?)? in
                 guard let domain = virDomainLookupByName(pointer, id.rawValue) else {
-                    if lastLibvirtError(is: VIR_ERR_NO_DOMAIN) { return nil }
+                    if lastLookupFoundNothing(in: connection.uri) { return nil }
                     throw libvirtError("hypervisor.machine", "cannot look up machine '\(id)'")
                 }
                 defer { virDomainFree(domain) }

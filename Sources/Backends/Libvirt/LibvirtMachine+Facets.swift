@@ -49,6 +49,7 @@ struct LibvirtPause: PauseFacet {
                     throw machine.wrongState(operation, now, "this takes a machine that is \(from.rawValue)")
                 }
                 guard body(domain) == 0 else { throw libvirtError(operation, "machine '\(record.id)'") }
+                if machine.connection.isSilent { record.observe(to) }
             }
         }
     }

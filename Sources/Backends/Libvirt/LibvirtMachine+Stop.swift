@@ -49,13 +49,18 @@ extension LibvirtMachine {
             try connection.withDomain(operation, record) { domain in
                 if virDomainIsActive(domain) == 1 {
                     if let emulator = emulator, ProcessStatus(pid: emulator.pid)?.state == "T" { killEmulator() }
-                    if virDomainDestroy(domain) != 0 {
+                    // VirtualBox refuses, for no reason that its driver tells, while it is busy with the start.
+                    let isDone: Void? = insisting(while: { lastErrorNamesNoCause }) {
+                        virDomainDestroy(domain) == 0 ? () : nil
+                    }
+                    if isDone == nil {
                         let failure = libvirtError(operation, "cannot stop machine '\(id)'")
                         // It may have ended by itself while we asked.
                         if virDomainIsActive(domain) != 0 { throw failure }
                     }
                 }
                 record.stopped()
+                if connection.isSilent { record.observe(.stopped) }
             }
         }
     }
@@ -64,6 +69,11 @@ extension LibvirtMachine {
 
     private var emulator: ProcessIdentity? {
         guard connection.isLocal else { return nil }
-        return record.emulator ?? Emulator.find(id, root: connection.root)
+        return record.emulator ?? findEmulator()
+    }
+
+    func findEmulator() -> ProcessIdentity? {
+        guard connection.isLocal else { return nil }
+        return Emulator.find(id, mark: dialect.processMark(id, record.uuid), root: connection.root)
     }
 }

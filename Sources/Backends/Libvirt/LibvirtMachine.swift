@@ -7,7 +7,7 @@ import Host
 final class LibvirtMachine: Machine {
     let record: MachineRecord
     let connection: LibvirtConnection
-    private let dialect: LibvirtDialect
+    let dialect: LibvirtDialect
     private let features: Set<Feature>
     private let consoleFile: HostPath?
     private let earlierConsole: EarlierConsole?
@@ -80,7 +80,8 @@ final class LibvirtMachine: Machine {
         }
         let status = OrphanReaper.watching { virDomainCreateWithFlags(domain, flags.rawValue) }
         guard status == 0 else { throw startFailure(operation) }
-        record.started(connection.isLocal ? Emulator.find(id, root: connection.root) : nil)
+        record.started(findEmulator())
+        if connection.isSilent { record.observe(.running) }
         followTerminal(domain)
     }
 
@@ -131,6 +132,8 @@ final class LibvirtMachine: Machine {
             try await forceStop("machine.destroy")
             try await record.call("machine.destroy") { [self] in
                 try connection.withDomain("machine.destroy", record) { domain in
+                    let files = dialect.needsVirtualBoxFiles ? try filesFolder(domain) : nil
+                    defer { if let files { try? HostFiles.removeTree(files) } }
                     if features.contains(.snapshots) {
                         SnapshotWork(machine: self, domain: domain, operation: "machine.destroy").deleteAll()
                     }
@@ -172,8 +175,16 @@ final class LibvirtMachine: Machine {
             VIR_DOMAIN_UNDEFINE_MANAGED_SAVE.rawValue | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA.rawValue
             | VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA.rawValue | VIR_DOMAIN_UNDEFINE_NVRAM.rawValue
         // Not every driver knows these flags; without them it keeps nothing that they name.
-        if virDomainUndefineFlags(domain, all) == 0 || virDomainUndefine(domain) == 0 { return }
-        throw libvirtError("machine.destroy", "cannot remove machine '\(id)'")
+        // VirtualBox lets go of a machine a moment after it has ended.
+        let isDone: Void? = insisting(while: { lastErrorText.contains("while it is locked") }) {
+            virDomainUndefineFlags(domain, all) == 0 || virDomainUndefine(domain) == 0 ? () : nil
+        }
+        if isDone == nil { throw libvirtError("machine.destroy", "cannot remove machine '\(id)'") }
+    }
+
+    /// The folder with the files that stand for what VirtualBox does not take; nil when the machine has none.
+    private func filesFolder(_ domain: OpaquePointer) throws -> HostPath? {
+        try description(of: domain, "machine.destroy").disks.map(\.file.parent).first { $0.name == record.uuid }
     }
 
     /// Why a start failed, with what QEMU or the driver wrote.

@@ -42,7 +42,11 @@ struct LibvirtScreenshot: ScreenshotFacet {
             throw libvirtError(operation, "no picture can be taken")
         }
         defer { virStreamFree(stream) }
-        guard let kind = virDomainScreenshot(domain, stream, 0, 0) else {
+        // A machine of VirtualBox that has just begun has no screen yet.
+        let answer = insisting(while: { lastErrorText.contains("unable to get screen resolution") }) {
+            virDomainScreenshot(domain, stream, 0, 0)
+        }
+        guard let kind = answer else {
             throw libvirtError(operation, "no picture can be taken")
         }
         defer { free(kind) }

@@ -104,7 +104,7 @@ final class MachineRecord: Sendable {
                 let panicked = UInt32(bitPattern: reason) == VIR_DOMAIN_PAUSED_CRASHED.rawValue
                 return panicked ? .crashed : .paused
             case VIR_DOMAIN_PMSUSPENDED: return .paused
-            case VIR_DOMAIN_CRASHED: return .crashed
+            case VIR_DOMAIN_CRASHED: return state.isStopping || state.isCrashAcknowledged ? .stopped : .crashed
             default: break
             }
             switch virDomainShutoffReason(rawValue: UInt32(bitPattern: reason)) {
@@ -169,6 +169,17 @@ extension MachineRecord {
         return gone
     }
 
+    /// Whether somebody listens.
+    var hasListeners: Bool { state.withLock { !$0.listeners.isEmpty } }
+
+    /// Tells of a state that was seen, for a driver that tells of none.
+    func observe(_ new: MachineState) {
+        let isUp = new == .running || new == .paused
+        // One that was off when we first saw it has not ended.
+        guard isUp || state.withLock({ $0.lastPublished != nil }) else { return }
+        publish(new, isRunning: isUp)
+    }
+
     /// Sends the last event and ends all streams.
     func end(_ event: MachineEvent) {
         let listeners = state.withLock { state in
@@ -222,6 +233,9 @@ final class MachineTable: Sendable {
     }
 
     func remove(_ uuid: String) { _ = records.withLock { $0.removeValue(forKey: uuid) } }
+
+    /// Those that somebody listens to.
+    var listened: [MachineRecord] { records.withLock { $0.values.filter(\.hasListeners) } }
 
     /// Whether the daemon behind the connection went away.
     var isLost: Bool { lost.load(ordering: .acquiring) }

@@ -12,8 +12,7 @@ import Host
 ///           anyvisor.settled   its last crash was answered by a stop
 ///           console.log        the serial console, unless the machine's maker wants it elsewhere
 ///           console.past       what it printed before its last start: VirtualBox empties the file then
-///           disk0.vmdk         stands for a raw image
-///           kernel.iso         boots a kernel of the host, by the settings in kernel.cfg
+///           disk0.vmdk …       see VirtualBoxFiles
 /// ```
 struct MachineFolder: Sendable, Hashable {
     /// The folder.
@@ -26,12 +25,8 @@ struct MachineFolder: Sendable, Hashable {
     private var pastConsole: HostPath { path.appending("console.past") }
     /// Where the console goes that no file was named for.
     var console: HostPath { path.appending("console.log") }
-    /// The CD that boots a kernel of the host.
-    var kernelDisc: HostPath { path.appending("kernel.iso") }
-    /// The settings of that CD's boot loader.
-    var kernelSettings: HostPath { path.appending("kernel.cfg") }
-    /// What stands for the raw image of a disk.
-    func descriptor(_ number: Int) -> HostPath { path.appending("disk\(number).vmdk") }
+    /// What stands for raw images and for a kernel of the host.
+    var files: VirtualBoxFiles { VirtualBoxFiles(in: path) }
 
     /// Whether we made it.
     var isOurs: Bool { HostFiles.exists(images) }

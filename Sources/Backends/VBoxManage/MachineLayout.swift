@@ -26,7 +26,7 @@ struct MachineLayout: Sendable {
         switch spec.boot {
         case .disk: nil
         case .cdrom(let image): image
-        case .kernel: folder.kernelDisc
+        case .kernel: folder.files.kernelDisc
         }
     }
 
@@ -34,16 +34,9 @@ struct MachineLayout: Sendable {
     ///
     /// - Throws: `invalidArgument` for a raw image or a kernel's command line that VirtualBox could not take, what the host says.
     func makeFiles() async throws {
-        var descriptors: [(HostPath, String)] = []
-        for (number, disk) in spec.disks.enumerated() where disk.image.format == .raw {
-            let text = try RawDisk(disk.image.path).descriptor(uuid: randomUUID())
-            descriptors.append((folder.descriptor(number), text))
-        }
         try folder.make(images: spec.disks.map(\.image.path), console: console)
-        for (path, text) in descriptors { try HostFiles.write(Array(text.utf8), to: path) }
+        try await folder.files.make(for: spec)
         _ = try ConsoleFile.begin(console)
-        guard case .kernel(let boot) = spec.boot else { return }
-        try await KernelDisc(boot: boot).write(to: folder.kernelDisc, settingsFile: folder.kernelSettings)
     }
 
     /// The commands, in order.
@@ -85,7 +78,7 @@ struct MachineLayout: Sendable {
     private func attach(_ disk: DiskAttachment, _ number: Int) -> [String] {
         // What takes no part in snapshots: the IO disk keeps all writes, a read-only disk loses them at the next start.
         let type = disk.readOnly ? "immutable" : disk.role == .io ? "writethrough" : "normal"
-        let medium = disk.image.format == .raw ? folder.descriptor(number) : disk.image.path
+        let medium = disk.image.format == .raw ? folder.files.descriptor(number) : disk.image.path
         return place(number) + ["--type", "hdd", "--medium", medium.string, "--mtype", type]
     }
 }

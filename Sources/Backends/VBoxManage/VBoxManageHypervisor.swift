@@ -1,4 +1,5 @@
 import Abstractions
+import BackendSupport
 import Host
 import Synchronization
 

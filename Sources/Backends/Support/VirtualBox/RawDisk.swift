@@ -1,12 +1,11 @@
 import Abstractions
-import BackendSupport
 import Host
 
 /// A raw image as VirtualBox takes it: a VMDK of a few lines of text beside the machine, whose one extent is the image.
 ///
 /// VMware's "Virtual Disk Format 5.0", createType `monolithicFlat`. VirtualBox takes the extent's name for a path of its own when
 /// it begins with a slash (`vmdkOpenImage` in its VMDK.cpp).
-struct RawDisk: Sendable {
+package struct RawDisk: Sendable {
     /// The image.
     let image: HostPath
     /// Its size in sectors of 512 bytes.
@@ -14,7 +13,7 @@ struct RawDisk: Sendable {
 
     /// - Throws: `invalidArgument` for an image that VirtualBox could not take: empty, no whole number of sectors, or with a name
     ///   that the text cannot hold.
-    init(_ image: HostPath) throws {
+    package init(_ image: HostPath) throws {
         func refuse(_ what: String) -> BackendError {
             BackendError(.invalidArgument, "machine.create", "disk \(image) \(what)", blame: .caller)
         }
@@ -34,7 +33,7 @@ struct RawDisk: Sendable {
     /// The VMDK's text.
     ///
     /// - Parameter uuid: by which VirtualBox knows the disk.
-    func descriptor(uuid: String) -> String {
+    package func descriptor(uuid: String) -> String {
         """
         # Disk DescriptorFile
         version=1

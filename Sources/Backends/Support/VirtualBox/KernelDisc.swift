@@ -1,12 +1,14 @@
 import Abstractions
-import BackendSupport
 import Host
 
 /// A CD that boots a kernel of the host, since VirtualBox itself loads none: ISOLINUX, its settings, the kernel and its initramfs.
 ///
 /// To the guest it is one more drive, without anything that it has to read.
-struct KernelDisc: Sendable {
+package struct KernelDisc: Sendable {
     let boot: MachineSpec.KernelBoot
+
+    /// - Parameter boot: the kernel, its initramfs and its command line.
+    package init(boot: MachineSpec.KernelBoot) { self.boot = boot }
 
     /// The boot loader, and the part of it that it loads first; where Debian, Fedora and Arch have them.
     private static let loaders: [(loader: HostPath, library: HostPath)] = [
@@ -20,9 +22,9 @@ struct KernelDisc: Sendable {
     }
 
     /// Whether this host can make one.
-    static var isPossible: Bool { found != nil && HostEnvironment.program(writer) != nil }
+    package static var isPossible: Bool { found != nil && HostEnvironment.program(writer) != nil }
     /// How this host comes to make one.
-    static let remedy = "install xorriso, isolinux and syslinux-common"
+    package static let remedy = "install xorriso, isolinux and syslinux-common"
 
     /// Linux takes 2,047 bytes (COMMAND_LINE_SIZE); ISOLINUX adds `BOOT_IMAGE=/kernel initrd=/initrd`.
     private static let longestCommandLine = 2_000
@@ -30,7 +32,7 @@ struct KernelDisc: Sendable {
     /// ISOLINUX's settings: start at once, without a word.
     ///
     /// - Throws: `invalidArgument` for a command line that they cannot hold.
-    func settings() throws -> String {
+    package func settings() throws -> String {
         let line = boot.commandLine
         guard line.utf8.count <= Self.longestCommandLine, !line.utf8.contains(where: { $0 < 0x20 }) else {
             throw BackendError(
@@ -63,7 +65,7 @@ struct KernelDisc: Sendable {
     }
 
     /// Why a machine that boots a kernel is refused where the tools are missing.
-    static var refusal: BackendError {
+    package static var refusal: BackendError {
         BackendError(
             .unsupported, "machine.create",
             "VirtualBox boots a kernel of the host only from a CD, which cannot be made here; \(remedy)", blame: .host)
