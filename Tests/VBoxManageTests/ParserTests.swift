@@ -58,6 +58,16 @@ struct ParserTests {
             ])
     }
 
+    @Test("a snapshot's description tells whether it brings the memory back, and in which state")
+    func memory() {
+        for state in [MachineState.running, .paused] {
+            let description = SnapshotNode.description(withMemoryOf: state)
+            let text = "SnapshotName=\"a\"\nSnapshotUUID=\"1\"\nSnapshotDescription=\"\(description)\""
+            #expect(MachineInfo(text).snapshots.map(\.memoryState) == [state])
+        }
+        #expect(MachineInfo(sample).snapshots.allSatisfy { $0.memoryState == nil })
+    }
+
     @Test("snapshots are a tree, and a description cannot pass for the machine's state")
     func snapshots() {
         let nodes = MachineInfo(sample).snapshots

@@ -12,6 +12,7 @@ import Host
 ///           anyvisor.settled   its last crash was answered by a stop
 ///           console.log        the serial console, unless the machine's maker wants it elsewhere
 ///           console.past       what it printed before its last start: VirtualBox empties the file then
+///           headless.log       what VBoxHeadless printed, of a machine that was taken back with its memory
 ///           disk0.vmdk …       see VirtualBoxFiles
 /// ```
 struct MachineFolder: Sendable, Hashable {
@@ -25,6 +26,8 @@ struct MachineFolder: Sendable, Hashable {
     private var pastConsole: HostPath { path.appending("console.past") }
     /// Where the console goes that no file was named for.
     var console: HostPath { path.appending("console.log") }
+    /// What the program printed that runs a machine which was taken back with its memory.
+    var headlessLog: HostPath { path.appending("headless.log") }
     /// What stands for raw images and for a kernel of the host.
     var files: VirtualBoxFiles { VirtualBoxFiles(in: path) }
 

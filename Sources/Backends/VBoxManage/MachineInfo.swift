@@ -66,7 +66,8 @@ struct MachineInfo: Sendable, Hashable {
             let above = place.lastIndex(of: "-").map { place[..<$0] }
             let parent = above.flatMap { values["SnapshotUUID\($0)"] }
             return SnapshotNode(
-                name: SnapshotID(name), uuid: uuid, parent: parent, isCurrent: uuid == values["CurrentSnapshotUUID"])
+                name: SnapshotID(name), uuid: uuid, parent: parent, isCurrent: uuid == values["CurrentSnapshotUUID"],
+                description: values["SnapshotDescription\(place)"])
         }
     }
 

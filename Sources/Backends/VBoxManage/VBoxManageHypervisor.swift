@@ -34,10 +34,12 @@ final class VBoxManageHypervisor: Hypervisor {
     func info() async throws -> HypervisorInfo {
         try checkOpen("hypervisor.info")
         let version = try await version("hypervisor.info")
-        let features: Set<Feature> = [.console, .snapshots, .pause, .screenshot, .executesGuests]
+        var features: Set<Feature> = [.console, .snapshots, .pause, .screenshot, .executesGuests]
+        if KernelDisc.isPossible { features.insert(.kernelBoot) }
+        if tool.headless != nil { features.insert(.warmStart) }
         return HypervisorInfo(
             name: "vboxmanage", version: "VirtualBox \(version)",
-            features: features.union(KernelDisc.isPossible ? [.kernelBoot] : []),
+            features: features,
             diskFormats: [.raw, .vdi, .vhd, .vmdk], maximumCPUs: try await maximumCPUs("hypervisor.info"))
     }
 

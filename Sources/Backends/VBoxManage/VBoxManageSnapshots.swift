@@ -4,7 +4,7 @@ import BackendSupport
 /// VirtualBox's own snapshots: a differencing image over each disk that takes part.
 ///
 /// The IO disk and read-only disks take no part: they were attached as `writethrough` and `immutable`. A snapshot of a running
-/// machine holds its memory too, which VirtualBox cannot leave out; a restore drops it, so that the scope is always the disks.
+/// machine holds its memory too, which VirtualBox cannot leave out; a restore drops it where the scope was the disks.
 struct VBoxManageSnapshots: SnapshotFacet {
     let machine: VBoxManageMachine
     private var record: MachineRecord { machine.record }
@@ -13,8 +13,14 @@ struct VBoxManageSnapshots: SnapshotFacet {
         let operation = "snapshots.create"
         try await record.call(operation) {
             let info = try await machine.info(operation)
-            guard scope == .disk else {
-                throw BackendError(.unsupported, operation, "vboxmanage keeps no memory in a snapshot; take the disks")
+            var description: [String] = []
+            if scope == .diskAndMemory {
+                let now = info.state(record.folder)
+                guard now == .running || now == .paused else {
+                    throw machine.wrongState(operation, now, "only a running or paused machine has memory to keep")
+                }
+                guard machine.tool.headless != nil else { throw machine.tool.missingHeadless(operation) }
+                description = ["--description", SnapshotNode.description(withMemoryOf: now)]
             }
             try name.refuseUnusable(operation)
             guard !info.snapshots.contains(where: { $0.name == name }) else {
@@ -23,7 +29,9 @@ struct VBoxManageSnapshots: SnapshotFacet {
             }
             try await refuseShared(operation)
             do {
-                try await machine.tool.whenUnlocked(operation, ["snapshot", record.uuid, "take", name.rawValue])
+                try await machine.tool.whenUnlocked(
+                    operation, ["snapshot", record.uuid, "take", name.rawValue] + description,
+                    within: .seconds(300))
             } catch {
                 throw await namingTheOther(error)
             }
@@ -36,7 +44,7 @@ struct VBoxManageSnapshots: SnapshotFacet {
         return nodes.map { node in
             SnapshotSummary(
                 name: node.name, parent: node.parent.flatMap { uuid in nodes.first { $0.uuid == uuid }?.name },
-                scope: .disk, isCurrent: node.isCurrent)
+                scope: node.memoryState == nil ? .disk : .diskAndMemory, isCurrent: node.isCurrent)
         }
     }
 
@@ -44,6 +52,7 @@ struct VBoxManageSnapshots: SnapshotFacet {
         let operation = "snapshots.restore"
         try await record.call(operation) {
             let node = try await find(name, operation)
+            if let state = node.memoryState { return try await restoreMemory(node, state, operation) }
             let now = try await machine.presentState(operation)
             guard now == .defined || now == .stopped || now == .crashed else {
                 throw machine.wrongState(operation, now, "stop it before its disks are taken back")
@@ -56,6 +65,22 @@ struct VBoxManageSnapshots: SnapshotFacet {
             if record.folder.isOurs { record.folder.settle() }
             record.publish(try await machine.presentState(operation))
         }
+    }
+
+    /// VirtualBox takes nothing back while the machine's process is there, so there is a new one.
+    private func restoreMemory(_ node: SnapshotNode, _ state: MachineState, _ operation: String) async throws {
+        try await machine.forceStop(operation)
+        try await machine.tool.whenUnlocked(
+            operation, ["snapshot", record.uuid, "restore", node.uuid], within: .seconds(300))
+        do {
+            try await machine.launchPaused(operation)
+            if state == .running { try await machine.tool(operation, ["controlvm", record.uuid, "resume"]) }
+        } catch {
+            // It has the old disks and no memory.
+            await shielded { [machine] in try? await machine.forceStop(operation) }
+            throw error
+        }
+        record.publish(state)
     }
 
     func delete(_ name: SnapshotID) async throws {
