@@ -140,10 +140,11 @@ extension RunSession {
 
     /// A watch over the machine.
     ///
-    /// - Parameter start: bytes of the console that are none of this run's.
+    /// - Parameter start: bytes of the console's file that are none of this run's, for a machine that stays on.
     func watch(_ machine: any Machine, _ job: JobFolder, from start: Int64 = 0, staysOn: Bool = false) -> MachineWatch {
         let tail = ConsoleTail(
-            log: consoleLog, facet: machine.console, copy: report.draft.appending("console.log"), start: start)
+            log: consoleLog, facet: staysOn ? nil : machine.console, copy: report.draft.appending("console.log"),
+            start: start)
         return MachineWatch(
             machine, tasks: recipe.tasks, token: job.token, console: tail, deadlines: deadlines, log: log,
             staysOn: staysOn)

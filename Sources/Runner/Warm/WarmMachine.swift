@@ -9,7 +9,7 @@ import Host
 struct WarmMachine: Sendable {
     /// The machine.
     let machine: any Machine
-    /// The host file that has its console.
+    /// The host file that has its console. What the console's facet tells begins with earlier jobs where each start empties the file.
     let console: HostPath
     /// Its IO disk.
     let disk: SparseFile
@@ -101,7 +101,7 @@ struct WarmMachine: Sendable {
     /// Sets the machine going and returns when it waits for a job.
     private func untilWaiting(token: String, from start: Int64, _ go: () async throws -> Void) async throws {
         let log = EventLog(attempt: scope.id) { _ in }
-        let tail = ConsoleTail(log: console, facet: machine.console, copy: nil, start: start)
+        let tail = ConsoleTail(log: console, facet: nil, copy: nil, start: start)
         let watch = MachineWatch(
             machine, tasks: [], token: token, console: tail, deadlines: deadlines, log: log, awaited: .warm,
             staysOn: true)
