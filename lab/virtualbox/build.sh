@@ -1,6 +1,5 @@
 #!/bin/bash
-# Makes the VirtualBox lab: a Debian sid root folder with VirtualBox, which runs machines without its kernel module (driverless.c), and
-# with a libvirt whose driver was ported to it (libvirt/).
+# Makes the VirtualBox lab: a Debian sid root folder with VirtualBox, without its kernel module (driverless.c), and a libvirt ported to it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 LAB_NAME=virtualbox
