@@ -10,10 +10,19 @@ struct Rehearsal: Sendable {
     /// What the agent puts on its console lines.
     let token: String
 
-    /// Makes it in a folder, which must not exist.
+    /// Makes it in a folder, which must not exist, and does not when this throws.
     ///
     /// - Throws: what the host says.
     static func make(in folder: HostPath) async throws -> Rehearsal {
+        do {
+            return try await laidOut(in: folder)
+        } catch {
+            try? HostFiles.removeTree(folder)
+            throw error
+        }
+    }
+
+    private static func laidOut(in folder: HostPath) async throws -> Rehearsal {
         let content = folder.appending("io")
         let job = try await JobFolder.write(
             named: "rehearsal", [], attempt: "rehearsal", inputs: [],

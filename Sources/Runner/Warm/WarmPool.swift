@@ -195,7 +195,13 @@ public actor WarmPool {
         let making =
             rehearsal ?? Task { [scope] in try await Rehearsal.make(in: scope.work.appending("rehearsal")) }
         rehearsal = making
-        return try await making.value
+        do {
+            return try await making.value
+        } catch {
+            // The next machine's try is a new one.
+            rehearsal = nil
+            throw error
+        }
     }
 
     /// The size of the disks of machines that take jobs of this size: few sizes, so that machines fit many jobs.
