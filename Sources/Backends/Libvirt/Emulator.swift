@@ -5,7 +5,7 @@ import Host
 enum Emulator {
     /// The process that runs the machine, nil when there is none.
     ///
-    /// - Parameter mark: what one of its arguments begins with, so that a number used again by another is not mistaken for it.
+    /// - Parameter mark: what is in its command line, so that a number used again by another is not mistaken for it.
     static func find(_ id: MachineID, mark: String, root: EmbeddedRoot?) -> ProcessIdentity? {
         if let root {
             guard let text = try? HostFiles.readText(root.pidFile(of: id)),
@@ -19,6 +19,6 @@ enum Emulator {
 
     private static func runs(_ pid: Int32, _ mark: String) -> Bool {
         let command = (try? HostFiles.read(HostPath("/proc/\(pid)/cmdline"))) ?? []
-        return command.split(separator: 0).contains { $0.starts(with: mark.utf8) }
+        return command.firstRange(of: Array(mark.utf8)) != nil
     }
 }

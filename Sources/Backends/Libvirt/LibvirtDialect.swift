@@ -54,10 +54,10 @@ struct LibvirtDialect: Sendable {
     var kernelLimit: Duration = .seconds(90)
     /// What the driver itself writes on this host when a machine does not start; its errors name no cause.
     var driverLog: HostPath?
-    /// What an argument of the process that runs a machine begins with, by the machine's name and uuid.
+    /// What is in the command line of the process that runs a machine, by the machine's name and uuid; a NUL is before each argument.
     ///
     /// libvirt starts QEMU with `-name guest=NAME,debug-threads=on`.
-    var processMark: @Sendable (MachineID, String) -> String = { id, _ in "guest=\(id)," }
+    var processMark: @Sendable (MachineID, String) -> String = { id, _ in "\0guest=\(id)," }
     /// What must be on the host of the machines besides libvirt and the emulator; a `bad` one makes it `unavailable`.
     var requirements: @Sendable () -> [Finding]
 

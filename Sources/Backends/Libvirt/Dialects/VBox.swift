@@ -32,6 +32,6 @@ extension LibvirtDialect {
         startsPaused: false,
         kernelLimit: .seconds(600),
         // `VBoxHeadless --comment NAME --startvm UUID …`
-        processMark: { _, uuid in uuid },
+        processMark: { _, uuid in "\0--startvm\0\(uuid)\0" },
         requirements: { [] })
 }
