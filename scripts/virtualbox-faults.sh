@@ -74,4 +74,33 @@ harm "the service is killed" internal "ended (crashed)" 'kill -KILL $(service)'
 harm "the service stands still" timeout "VBoxSVC may hang" 'kill -STOP $(service)' \
     'kill -CONT $(service); grep -q "anyvisor reap. removes it" err || problem="$problem nobody says that it is left"; "$anyvisor" reap >/dev/null 2>&1'
 harm "the machine's process is killed" internal "ended (crashed)" 'kill -KILL $(machine)'
+# A restore that leaves a block behind: what VirtualBox made is given one before it is looked at.
+mkdir bin
+cat >bin/VBoxManage <<END
+#!/bin/bash
+"$box" "\$@" || exit
+case " \$* " in *" restore "*)
+    layer=\$("$box" -q showvminfo "\$3" --machinereadable | sed -n 's/^"IDE-0-0"="\(.*\)"/\1/p')
+    map=\$(od -An -tu4 -j \$((0x154)) -N 4 "\$layer")
+    printf '\1' | dd of="\$layer" bs=1 seek=\$((0x184)) conv=notrunc status=none
+    head -c 4 /dev/zero | dd of="\$layer" bs=1 seek=\$map conv=notrunc status=none
+    truncate -s +1M "\$layer" ;;
+esac
+END
+chmod +x bin/VBoxManage
+"$anyvisor" disk create layer.vdi --format vdi --size 8M >/dev/null
+next create next --disk-image layer.vdi --memory 32MiB >/dev/null 2>&1
+snapshot() { "$anyvisor" snapshot "$1" next a --hypervisor vboxmanage; }
+verdict "a restore that leaves a block behind is found" "$(
+    snapshot create 2>&1 >/dev/null
+    status=0
+    PATH=$work/bin:$PATH snapshot restore >/dev/null 2>err || status=$?
+    [ "$status" = 16 ] || echo "exit $status, not 16"
+    grep -q "1 of its blocks is not" err || echo "does not say so: $(tail -n 2 err)"
+    snapshot restore 2>&1 >/dev/null
+    next destroy next 2>&1 >/dev/null
+    machines
+    media
+    left_over
+)"
 summary

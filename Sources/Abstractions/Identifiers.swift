@@ -85,6 +85,8 @@ public struct Feature: StringIdentifier {
     public static let console: Feature = "console"
     /// The machine has a `snapshots` facet.
     public static let snapshots: Feature = "snapshots"
+    /// Snapshots are also taken of a machine that runs; without it only of one that is off.
+    public static let liveSnapshots: Feature = "liveSnapshots"
     /// The machine has a `pause` facet.
     public static let pause: Feature = "pause"
     /// The machine has a `disks` facet.

@@ -84,6 +84,33 @@ struct SnapshotTests {
         }
     }
 
+    @Test("where snapshots are only of a machine that is off, one that runs is refused and goes on")
+    func onlyWhenOff() async throws {
+        var dialect = LibvirtDialect.qemu
+        dialect.features.remove(.liveSnapshots)
+        try await TestBench.run(dialect) { bench in
+            let (machine, disk) = try await machine(bench, code: Self.twoLetters)
+            let snapshots = try #require(machine.snapshots)
+            try await snapshots.create("off", scope: .disk)
+            try await machine.start()
+            for scope in [SnapshotScope.disk, .diskAndMemory] {
+                await #expect {
+                    try await snapshots.create("on", scope: scope)
+                } throws: {
+                    let error = $0 as? BackendError
+                    return error?.code == .invalidState && error?.message.contains("stop it before") == true
+                }
+            }
+            await #expect(throws: BackendError.self) { try await snapshots.delete("off") }
+            #expect(try await machine.state() == .running)
+            try await machine.stop(.force)
+            try await snapshots.restore("off")
+            try await snapshots.delete("off")
+            #expect(try QCOW2Snapshots(disk).tags == [])
+            try await machine.destroy()
+        }
+    }
+
     @Test(
         "memory and disk of a running guest come back, running or from a machine that is off; a paused one stays paused"
     )

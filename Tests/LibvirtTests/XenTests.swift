@@ -120,4 +120,19 @@ struct XenTests {
             #expect(try HostFiles.readText(file) == "before after\n")
         }
     }
+
+    @Test("a user network is refused when the machine is made, with the remedy")
+    func userNetwork() async throws {
+        try await TestBench.run(.xen) { bench in
+            var spec = MachineSpec(id: "anyvisor-xen", memory: .mib(32))
+            spec.network = .user
+            spec.disks = [DiskAttachment(DiskImage(path: bench.folder.appending("disk"), format: .raw), role: .system)]
+            await #expect {
+                _ = try await bench.backend.create(spec)
+            } throws: {
+                let error = $0 as? BackendError
+                return error?.code == .unsupported && error?.message.contains("leave `network` out") == true
+            }
+        }
+    }
 }

@@ -42,6 +42,8 @@ struct LibvirtDialect: Sendable {
     var bus: @Sendable (MachineSpec.BootSource) -> DiskBus
     /// Whether files of ours stand for raw disks and for a kernel of the host, as VirtualBox needs them.
     var needsVirtualBoxFiles = false
+    /// Whether a guest can have a network that needs nothing of the host's.
+    var hasUserNetwork = true
     /// The screen's model.
     var videoModel = "vga"
     /// What a read-only disk is attached to.
@@ -92,7 +94,7 @@ struct LibvirtDialect: Sendable {
 
     /// What machines can do: consoles and disks of another host cannot be reached from here.
     func features(isLocal: Bool) -> Set<Feature> {
-        isLocal ? features : features.subtracting([.console, .snapshots, .warmStart])
+        isLocal ? features : features.subtracting([.console, .snapshots, .liveSnapshots, .warmStart])
     }
 
     /// The options that it takes.

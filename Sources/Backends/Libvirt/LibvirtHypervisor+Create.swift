@@ -81,6 +81,12 @@ extension LibvirtHypervisor {
             if dialect.needsVirtualBoxFiles { throw KernelDisc.refusal }
             throw BackendError(.unsupported, "machine.create", "\(dialect.name) cannot boot a kernel of the host")
         }
+        if spec.network == .user, !dialect.hasUserNetwork {
+            throw BackendError(
+                .unsupported, "machine.create",
+                "\(dialect.name) has no user network; leave `network` out, or use another backend, for example qemu",
+                blame: .caller)
+        }
         for disk in spec.disks where !dialect.formats.contains(disk.image.format) {
             let known = dialect.formats.map(\.rawValue).joined(separator: ", ")
             throw BackendError(

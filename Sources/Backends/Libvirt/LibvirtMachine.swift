@@ -8,7 +8,7 @@ final class LibvirtMachine: Machine {
     let record: MachineRecord
     let connection: LibvirtConnection
     let dialect: LibvirtDialect
-    private let features: Set<Feature>
+    let features: Set<Feature>
     private let consoleFile: HostPath?
     private let earlierConsole: EarlierConsole?
 

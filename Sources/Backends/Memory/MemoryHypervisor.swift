@@ -29,7 +29,8 @@ public final class MemoryHypervisor: Hypervisor {
 
     private var features: Set<Feature> {
         let always: Set<Feature> = [
-            .console, .snapshots, .pause, .diskHotplug, .screenshot, .statistics, .kernelBoot, .simulated,
+            .console, .snapshots, .liveSnapshots, .pause, .diskHotplug, .screenshot, .statistics, .kernelBoot,
+            .simulated,
         ]
         // With a guest states are more than bookkeeping: it reads the disks, writes to them and ends by itself.
         return guest == nil ? always : always.union([.executesGuests])

@@ -34,7 +34,9 @@ final class VBoxManageHypervisor: Hypervisor {
     func info() async throws -> HypervisorInfo {
         try checkOpen("hypervisor.info")
         let version = try await version("hypervisor.info")
-        var features: Set<Feature> = [.console, .snapshots, .pause, .screenshot, .executesGuests]
+        var features: Set<Feature> = [
+            .console, .snapshots, .liveSnapshots, .pause, .screenshot, .executesGuests,
+        ]
         if KernelDisc.isPossible { features.insert(.kernelBoot) }
         if tool.headless != nil { features.insert(.warmStart) }
         return HypervisorInfo(

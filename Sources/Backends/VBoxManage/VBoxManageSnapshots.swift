@@ -57,8 +57,7 @@ struct VBoxManageSnapshots: SnapshotFacet {
             guard now == .defined || now == .stopped || now == .crashed else {
                 throw machine.wrongState(operation, now, "stop it before its disks are taken back")
             }
-            try await machine.tool.whenUnlocked(
-                operation, ["snapshot", record.uuid, "restore", node.uuid], within: .seconds(300))
+            try await restoreDisks(node, operation)
             if try await machine.info(operation).stateWord.hasSuffix("saved") {
                 try await machine.tool.whenUnlocked(operation, ["discardstate", record.uuid])
             }
@@ -70,8 +69,7 @@ struct VBoxManageSnapshots: SnapshotFacet {
     /// VirtualBox takes nothing back while the machine's process is there, so there is a new one.
     private func restoreMemory(_ node: SnapshotNode, _ state: MachineState, _ operation: String) async throws {
         try await machine.forceStop(operation)
-        try await machine.tool.whenUnlocked(
-            operation, ["snapshot", record.uuid, "restore", node.uuid], within: .seconds(300))
+        try await restoreDisks(node, operation)
         do {
             try await machine.launchPaused(operation)
             if state == .running { try await machine.tool(operation, ["controlvm", record.uuid, "resume"]) }
@@ -81,6 +79,27 @@ struct VBoxManageSnapshots: SnapshotFacet {
             throw error
         }
         record.publish(state)
+    }
+
+    /// Takes the disks back, and looks whether they are what the snapshot holds: each one that took part is now an empty layer over that
+    /// which the snapshot has, before the guest runs.
+    private func restoreDisks(_ node: SnapshotNode, _ operation: String) async throws {
+        let tool = machine.tool
+        try await tool.whenUnlocked(
+            operation, ["snapshot", record.uuid, "restore", node.uuid], within: .seconds(300))
+        let held = try await tool.whenUnlocked(operation, ["snapshot", record.uuid, "showvminfo", node.uuid])
+        let disks = RegisteredMedium.list(try await tool.whenUnlocked(operation, ["list", "hdds"]))
+        let attached = try await machine.info(operation).media
+        for disk in disks where attached.contains(disk.location) && !held.contains(disk.uuid) {
+            func wrong(_ how: String) -> BackendError {
+                BackendError(
+                    .corrupt, operation, "disk \(disk.location) is not what the snapshot holds: \(how)", blame: .backend
+                )
+            }
+            guard let parent = disk.parent, held.contains(parent) else { throw wrong("it lies over another disk") }
+            let blocks = try DifferencingImage.blocks(in: disk.location)
+            guard blocks == 0 else { throw wrong("\(blocks) of its blocks \(blocks == 1 ? "is" : "are") not") }
+        }
     }
 
     func delete(_ name: SnapshotID) async throws {

@@ -93,9 +93,20 @@ extension HypervisorCases {
             let machine = try await context.backend.create(spec)
             try expectEqual(machine.id, spec.id, "id")
         },
-        state("create", "a disk may be read-only, and the network may be the user's") { context in
+        state("create", "a machine with the user's network starts, or is refused when it is made") { context in
             var spec = try await context.spec()
             spec.network = .user
+            let machine: any Machine
+            do {
+                machine = try await context.backend.create(spec)
+            } catch let error as BackendError where error.code == .unsupported {
+                return try expect(try await context.backend.machine(spec.id) == nil, "the refused machine is there")
+            }
+            try await machine.start()
+            try await context.expectState(machine, .running, "after start")
+        },
+        state("create", "a disk may be read-only") { context in
+            var spec = try await context.spec()
             spec.disks[1].readOnly = true
             try await context.expectState(try await context.backend.create(spec), .defined, "after create")
         },

@@ -96,12 +96,23 @@ extension HypervisorCases {
                 }
             }
         },
-        state("snapshots", "a snapshot of a running machine is taken, and restored when it is off", needs: [.snapshots])
-        {
+        state(
+            "snapshots", "a snapshot of a running machine is taken, and restored when it is off; or it is refused",
+            needs: [.snapshots]
+        ) {
             context in
             let machine = try await context.snapshotMachine()
             let snapshots = try facet(machine)
             try await machine.start()
+            guard context.has(.liveSnapshots) else {
+                for scope in [SnapshotScope.disk, .diskAndMemory] {
+                    try await expectError(.invalidState, from: "create") {
+                        try await snapshots.create("live", scope: scope)
+                    }
+                }
+                try expectEqual(try await snapshots.list(), [], "snapshots")
+                return try await context.expectState(machine, .running, "afterwards")
+            }
             try await snapshots.create("live", scope: .disk)
             try await context.expectState(machine, .running, "afterwards")
             try await machine.stop(.force)

@@ -19,7 +19,10 @@ extension LibvirtDialect {
         cpuFeaturesOff: ["arch-capabilities"],
         spareDevices: LibvirtDialect.qemuSpareDevices,
         emulator: "qemu-system-x86_64",
-        features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
+        features: [
+            .console, .pause, .snapshots, .liveSnapshots, .screenshot, .statistics, .executesGuests, .kernelBoot,
+            .warmStart,
+        ],
         formats: [.raw, .qcow2, .vdi],
         snapshotFormats: [.qcow2],
         bus: LibvirtDialect.qemuBus,

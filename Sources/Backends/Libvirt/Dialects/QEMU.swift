@@ -17,7 +17,10 @@ extension LibvirtDialect {
         cpuFeaturesOff: InterpretedProcessor.slowFeatures,
         spareDevices: LibvirtDialect.qemuSpareDevices,
         emulator: "qemu-system-x86_64",
-        features: [.console, .pause, .snapshots, .screenshot, .statistics, .executesGuests, .kernelBoot, .warmStart],
+        features: [
+            .console, .pause, .snapshots, .liveSnapshots, .screenshot, .statistics, .executesGuests, .kernelBoot,
+            .warmStart,
+        ],
         translatesCode: true,
         formats: [.raw, .qcow2, .vdi],
         snapshotFormats: [.qcow2],

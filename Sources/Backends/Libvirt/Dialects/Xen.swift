@@ -21,9 +21,12 @@ extension LibvirtDialect {
         clock: XMLElement(
             "clock", [("offset", "utc")], [XMLElement("timer", [("name", "tsc"), ("mode", "native")])]),
         emulator: nil,
-        features: [.console, .pause, .statistics, .executesGuests, .kernelBoot],
+        // libvirt has no snapshots for Xen; those of a machine that is off are ours, in its disks.
+        features: [.console, .pause, .snapshots, .statistics, .executesGuests, .kernelBoot],
         formats: [.raw, .qcow2],
+        snapshotFormats: [.qcow2],
         bus: { if case .kernel = $0 { .xen } else { .ide } },
+        hasUserNetwork: false,
         readOnlyBus: .xen,
         keepsConsole: false,
         // Its driver tells of no pause that belongs to a start.

@@ -161,6 +161,11 @@ struct SnapshotWork {
             try MachineSpec.refuseOpenRedoLogs(files)
             return StoppedSnapshots(files: files, operation: operation)
         }
+        guard machine.features.contains(.liveSnapshots) else {
+            throw machine.wrongState(
+                operation, try currentState(domain, record),
+                "stop it before its snapshots change: here only disks of a machine that is off have any")
+        }
         return try RunningSnapshots(QEMUMonitor(domain: domain, operation: operation), files: files)
     }
 

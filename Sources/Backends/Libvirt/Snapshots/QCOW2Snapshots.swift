@@ -2,10 +2,6 @@ import Abstractions
 import BackendSupport
 import Host
 
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 /// The snapshots inside a qcow2 image, read from its header and tables.
 ///
 /// ```
@@ -33,36 +29,38 @@ struct QCOW2Snapshots {
     /// - Throws: what the host says, `corrupt` for an image whose tables cannot be.
     init(_ file: HostPath) throws {
         self.file = file
-        let reader = try Reader(file)
+        let reader = try TableReader(file)
         let header = try reader.read(at: 0, count: 72)
         guard header.starts(with: [0x51, 0x46, 0x49, 0xfb]) else { throw reader.corrupt("it is not a qcow2 image") }
-        let clusterBits = header.number(20, 4)
+        let clusterBits = header.bigEndian(20, 4)
         guard (9...21).contains(clusterBits) else { throw reader.corrupt("its cluster size is impossible") }
         // A table of the second level fills one cluster with entries of 8 bytes, or of 16 with extended ones (feature bit 4).
-        let features = header.number(4, 4) >= 3 ? try reader.read(at: 72, count: 8).number(0, 8) : 0
+        let features = header.bigEndian(4, 4) >= 3 ? try reader.read(at: 72, count: 8).bigEndian(0, 8) : 0
         let covered = 2 * clusterBits - (features & 16 != 0 ? 4 : 3)
-        let size = header.number(24, 8)
+        let size = header.bigEndian(24, 8)
         // No file of Linux's is larger than 8 EiB less a byte; half of that leaves room to round up.
         guard (0...1 << 62).contains(size) else { throw reader.corrupt("its size is impossible") }
         guestEntries = Int((size + (1 << covered) - 1) >> covered)
-        tableSize = Int(header.number(36, 4))
-        tableOffset = header.number(40, 8)
-        let count = header.number(60, 4)
+        tableSize = Int(header.bigEndian(36, 4))
+        tableOffset = header.bigEndian(40, 8)
+        let count = header.bigEndian(60, 4)
         // QEMU's own limits.
         guard count <= 65536, tableSize <= 4 << 20, guestEntries <= tableSize else {
             throw reader.corrupt("its tables are too large")
         }
         var entries: [Entry] = []
-        var place = header.number(64, 8)
+        var place = header.bigEndian(64, 8)
         for _ in 0..<count {
             let fixed = try reader.read(at: place, count: 40)
-            let (extra, id, name) = (fixed.number(36, 4), fixed.number(12, 2), fixed.number(14, 2))
-            guard extra <= 1024, fixed.number(8, 4) <= 4 << 20 else { throw reader.corrupt("a snapshot is too large") }
+            let (extra, id, name) = (fixed.bigEndian(36, 4), fixed.bigEndian(12, 2), fixed.bigEndian(14, 2))
+            guard extra <= 1024, fixed.bigEndian(8, 4) <= 4 << 20 else {
+                throw reader.corrupt("a snapshot is too large")
+            }
             let tag = try reader.read(at: place + 40 + extra + id, count: Int(name))
             entries.append(
                 Entry(
-                    tag: String(decoding: tag, as: UTF8.self), tableOffset: fixed.number(0, 8),
-                    tableSize: Int(fixed.number(8, 4))))
+                    tag: String(decoding: tag, as: UTF8.self), tableOffset: fixed.bigEndian(0, 8),
+                    tableSize: Int(fixed.bigEndian(8, 4))))
             place = (place + 40 + extra + id + name + 7) & ~7
         }
         self.entries = entries
@@ -78,54 +76,13 @@ struct QCOW2Snapshots {
     /// - Throws: what the host says.
     func changedParts(since tag: String) throws -> Int? {
         guard let entry = entries.first(where: { $0.tag == tag }) else { return nil }
-        let reader = try Reader(file)
+        let reader = try TableReader(file)
         let now = try reader.read(at: tableOffset, count: guestEntries * 8)
         let then = try reader.read(at: entry.tableOffset, count: min(guestEntries, entry.tableSize) * 8)
         // Bit 63 says whether the table is this one's alone.
         func part(_ table: [UInt8], _ index: Int) -> Int64 {
-            index * 8 < table.count ? table.number(index * 8, 8) & ~(1 << 63) : 0
+            index * 8 < table.count ? table.bigEndian(index * 8, 8) & ~(1 << 63) : 0
         }
         return (0..<guestEntries).count { part(now, $0) != part(then, $0) }
-    }
-}
-
-private final class Reader {
-    private let descriptor: Int32
-    private let file: HostPath
-
-    init(_ file: HostPath) throws {
-        self.file = file
-        descriptor = open(file.string, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw hostError("snapshots", "cannot open disk \(file)") }
-    }
-
-    deinit { close(descriptor) }
-
-    func corrupt(_ what: String) -> BackendError {
-        BackendError(.corrupt, "snapshots", "disk \(file): \(what)", blame: .disk)
-    }
-
-    func read(at offset: Int64, count: Int) throws -> [UInt8] {
-        guard offset >= 0 else { throw corrupt("a table lies at \(offset)") }
-        var done = 0
-        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, size in
-            while done < count {
-                let got = pread(
-                    descriptor, buffer.baseAddress?.advanced(by: done), count - done, off_t(offset) + off_t(done))
-                if got < 0 && errno == EINTR { continue }
-                guard got > 0 else { break }
-                done += got
-            }
-            size = done
-        }
-        guard done == count else { throw corrupt("it ends within a table, at \(offset)") }
-        return bytes
-    }
-}
-
-extension [UInt8] {
-    /// A big-endian number.
-    fileprivate func number(_ offset: Int, _ size: Int) -> Int64 {
-        Int64(bitPattern: self[offset..<offset + size].reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
     }
 }
