@@ -54,20 +54,39 @@ struct ProofCacheTests {
         try await cache.require(hypervisor, info, image)
         #expect(hypervisor.asked == 1)
     }
+
+    @Test("an obstacle is asked for again when what is here has changed, and only then")
+    func changed() async throws {
+        let module = Finding("module", .warning, "not loaded")
+        let hypervisor = Proven([module, Finding("kernel", .bad, "it did not end")], presence: [module])
+        for _ in 1...2 {
+            await #expect(throws: BackendError.self) { try await cache.require(hypervisor, info, image) }
+        }
+        #expect(hypervisor.asked == 1)
+        let loaded = Finding("module", .good, "loaded")
+        let mended = Proven([loaded, Finding("kernel", .good, "boots")], presence: [loaded])
+        for _ in 1...2 { try await cache.require(mended, info, image) }
+        #expect(mended.asked == 1)
+    }
 }
 
 /// A hypervisor that has only a proof.
 private final class Proven: Hypervisor {
     private let findings: [Finding]
+    private let presence: [Finding]
     private let count = Mutex(0)
     private var error: BackendError { BackendError(.internal, "test", "not asked for") }
 
-    init(_ findings: [Finding]) { self.findings = findings }
+    init(_ findings: [Finding], presence: [Finding] = []) {
+        self.findings = findings
+        self.presence = presence
+    }
 
     var asked: Int { count.withLock { $0 } }
 
     func info() async throws -> HypervisorInfo { throw error }
     func check(_ depth: CheckDepth) async throws -> [Finding] {
+        guard depth == .proof else { return presence }
         count.withLock { $0 += 1 }
         return findings
     }

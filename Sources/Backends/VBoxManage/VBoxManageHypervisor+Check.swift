@@ -19,7 +19,9 @@ extension VBoxManageHypervisor {
                     Finding("VBoxManage", .bad, "VirtualBox \(version) is too old", remedy: VBoxManageTool.remedy)
                 ]
             }
-            if !HostFiles.exists("/dev/vboxdrv") {
+            if HostFiles.exists("/dev/vboxdrv") {
+                findings.append(Finding("/dev/vboxdrv", .good, "VirtualBox's kernel module"))
+            } else {
                 findings.append(
                     Finding(
                         "/dev/vboxdrv", .warning, "VirtualBox's kernel module is not loaded; most machines need it",

@@ -3,6 +3,7 @@ import FoundationEssentials
 import Host
 
 /// Proofs that a hypervisor really boots a guest, each asked for once and kept until the host boots again.
+/// An obstacle is proven again when what is here has changed.
 ///
 /// That a hypervisor is there and answers proves nothing: it may run a guest for ever without getting anywhere.
 package struct ProofCache: Sendable {
@@ -46,7 +47,8 @@ package struct ProofCache: Sendable {
         _ hypervisor: any Hypervisor, _ info: HypervisorInfo, _ image: GuestImage
     ) async throws -> [Finding] {
         if let bytes = try? HostFiles.read(file(info), limit: 1 << 20),
-            let entry = try? JSONDecoder().decode(Entry.self, from: Data(bytes)), entry.key == key(info, image)
+            let entry = try? JSONDecoder().decode(Entry.self, from: Data(bytes)), entry.key == key(info, image),
+            try await !hasChanged(hypervisor, since: entry.findings)
         {
             return entry.findings
         }
@@ -55,6 +57,15 @@ package struct ProofCache: Sendable {
         let found = try await abandoning(at: .now + .seconds(120), late) { try await hypervisor.check(.proof) }
         keep(found, of: info, image)
         return found
+    }
+
+    /// Whether an obstacle may be gone, since what is here is not what it was: somebody has installed it, or loaded a module.
+    private func hasChanged(_ hypervisor: any Hypervisor, since kept: [Finding]) async throws -> Bool {
+        guard kept.contains(where: { $0.isObstacle }) else { return false }
+        let now = try await hypervisor.check(.presence)
+        return now.contains { finding in
+            !kept.contains { $0.subject == finding.subject && $0.status == finding.status }
+        }
     }
 
     private func file(_ info: HypervisorInfo) -> HostPath { folder.appending("\(info.name).json") }
