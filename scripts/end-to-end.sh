@@ -127,6 +127,19 @@ tasks:
 YAML
 run stuck 1 stuck.yaml && expect stuck 's == {"first": "success", "stuck": "killed"} and "so far" in text("stuck", "stdout")'
 
+cat >reboots.yaml <<'YAML'
+name: reboots
+image: tiny
+tasks:
+  - id: first
+    run: echo complete
+  - id: reboots
+    run: "echo so far; sync; reboot -f; sleep 60"
+  - id: never
+    run: "true"
+YAML
+run reboots 1 reboots.yaml && expect reboots 's == {"first": "success", "reboots": "killed", "never": "missing"}'
+
 # --- bad input
 printf 'name: x\nimage: tiny\ntaks: []\n' >typo.yaml
 refuses unknown-key 2 "did you mean 'tasks'" "$anyvisor" validate typo.yaml
