@@ -11,6 +11,7 @@ built=$(dirname "$anyvisor")
 share=$(mktemp -d)
 trap 'rm -rf "$share"' EXIT
 begun=$SECONDS
+head=$(git -C "$project" describe --always --dirty --exclude "*")
 "$here/$lab/build.sh"
 ready=$SECONDS
 mkdir -p "$share/bin" "$share/cache/images"
@@ -44,7 +45,7 @@ mkdir -p "$project/docs/lab"
 {
     echo "# The $lab lab"
     echo
-    echo "Written by \`make lab-$lab\` on $(date -u +%F), at $(git -C "$project" rev-parse --short HEAD); exit status $status."
+    echo "Written by \`make lab-$lab\` on $(date -u +%F), at $head; exit status $status."
     echo "The nested host: $(sed -n 's/^# Makes //p' "$here/$lab/build.sh" | head -n 1)"
     echo "Built, or found in the cache, in $((ready - begun)) s; the proof took $((SECONDS - ready)) s."
     echo '```'
