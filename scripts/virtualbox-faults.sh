@@ -46,13 +46,16 @@ fine() { # a machine after it
     media
     left_over
 }
+# The machine's moments: its guest speaks and who started it has ended; its process is there.
+boots() { grep -qs '^here' state/runs/*/work/console.log && [ -z "$(ours $(pgrep -f 'VBoxManage.* startvm'))" ]; }
+starts() { [ -n "$(machine)" ]; }
 harm() { # NAME CODE-WORD TEXT COMMAND [COMMAND]: something happens while the guest boots, and after the run
     rm -rf out
     "$anyvisor" run run.yaml --report out >out.txt 2>err &
     local run=$! status=0 begun=$SECONDS
-    for _ in $(seq 600); do
-        ! grep -qs '^here' state/runs/*/work/console.log || break
-        sleep 0.1
+    for _ in $(seq 6000); do
+        ! ${when:-boots} || break
+        sleep 0.01
     done
     eval "$4"
     wait $run || status=$?
@@ -60,7 +63,7 @@ harm() { # NAME CODE-WORD TEXT COMMAND [COMMAND]: something happens while the gu
         [ "$status" = 16 ] || echo "exit $status, not 16: $(tail -n 2 err)"
         grep -q "\[$2," err || echo "not '$2': $(tail -n 2 err)"
         grep -q -- "$3" err || echo "does not say '$3': $(tail -n 2 err)"
-        grep -rqs '"console" *: *"here' out || echo "the guest's last words are not in the result"
+        [ -n "${when:-}" ] || grep -rqs '"console" *: *"here' out || echo "the guest's last words are not in the result"
         eventually_none running
     )
     eval "${5:-}"
@@ -70,6 +73,8 @@ harm() { # NAME CODE-WORD TEXT COMMAND [COMMAND]: something happens while the gu
 
 verdict "a machine without a fault" "$(fine)"
 harm "the service is killed" internal "ended (crashed)" 'kill -KILL $(service)'
+# VirtualBox's command line then ends, or waits for the answer that does not come.
+when=starts harm "the service is killed while it starts the machine" 'unavailable\|timeout' VBoxSVC 'kill -KILL $(service)'
 # What VirtualBox knows of the machine, which is off, is left to reap.
 harm "the service stands still" timeout "VBoxSVC may hang" 'kill -STOP $(service)' \
     'kill -CONT $(service); grep -q "anyvisor reap. removes it" err || problem="$problem nobody says that it is left"; "$anyvisor" reap >/dev/null 2>&1'

@@ -90,6 +90,9 @@ struct VBoxManageFailure: Sendable, Hashable {
         Hint(
             texts: ["Failed to create the VirtualBox object"], code: .unavailable, blame: .host, retry: .backoff,
             remedy: "VirtualBox's service, VBoxSVC, has died or does not start; try again"),
+        Hint(
+            texts: ["Code NS_ERROR_ABORT", "Code NS_ERROR_CALL_FAILED"], code: .unavailable, blame: .host,
+            remedy: "VirtualBox's service, VBoxSVC, has died; try again"),
         Hint(texts: ["is not currently running"], code: .invalidState, blame: .caller),
         Hint(
             texts: ["because a hard disk"], code: .inUse, blame: .disk,

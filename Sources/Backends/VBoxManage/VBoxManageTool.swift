@@ -41,12 +41,17 @@ struct VBoxManageTool: Sendable {
         _ operation: String, _ arguments: [String], within limit: Duration = .seconds(60)
     ) async throws -> String {
         let begun = ContinuousClock.now
+        var (refused, since) = (BackendError.Code?.none, begun)
         while true {
             do {
                 return try await self(operation, arguments, within: limit)
             } catch let error as BackendError where error.retry == .backoff {
+                // A service that was away is no reason to wait less for a machine that is held then.
+                let now = ContinuousClock.now
+                if let refused, refused != error.code { since = now }
+                refused = error.code
                 let patience: Duration = error.code == .unavailable ? .seconds(30) : .seconds(10)
-                if ContinuousClock.now >= begun + patience { throw error }
+                if now >= since + patience || now >= begun + .seconds(60) { throw error }
                 try await Task.sleep(for: .milliseconds(100))
             }
         }
