@@ -1,8 +1,8 @@
 #!/bin/sh
-# by-hand.sh TINY-IMAGE-DIR: the job of examples/hello-tiny.yaml without anyvisor: an IO disk made by mke2fs, QEMU on
-# the image's kernel, the results read with debugfs. The time, printed in seconds, ends when QEMU has exited.
+# by-hand.sh TINY-IMAGE-DIR [SCRIPT]: a job without anyvisor, that of examples/hello-tiny.yaml or SCRIPT: an IO disk made by mke2fs,
+# QEMU on the image's kernel, the results read with debugfs. The time, printed in seconds, ends when QEMU has exited.
 set -eu
-image=${1:?usage: by-hand.sh TINY-IMAGE-DIR}
+image=${1:?usage: by-hand.sh TINY-IMAGE-DIR [SCRIPT]}
 PATH=$PATH:/usr/sbin:/sbin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -10,8 +10,8 @@ start=$(date +%s%N)
 task=$work/disk/job/tasks/001-hello
 mkdir -p "$task" "$work/disk/job/inputs"
 echo by-hand >"$work/disk/job/token"
-echo 'echo "hello from Linux $(uname -r)"' >"$task/run.sh"
-echo timeout=30 >"$task/limits"
+if [ -n "${2:-}" ]; then cp "$2" "$task/run.sh"; else echo 'echo "hello from Linux $(uname -r)"' >"$task/run.sh"; fi
+echo timeout=120 >"$task/limits"
 truncate -s 256M "$work/io.raw"
 mke2fs -q -F -t ext4 -L anyvisor-io -d "$work/disk" "$work/io.raw"
 qemu-img create -q -f qcow2 -F raw -b "$image/root.raw" "$work/root.qcow2"
