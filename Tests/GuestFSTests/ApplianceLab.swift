@@ -102,12 +102,12 @@ struct ApplianceLab {
         }
     }
 
-    /// The appliances that this process has: QEMUs that are its children.
+    /// The appliances that this process has: machines of QEMU that are its children.
     static var appliances: Set<Int32> {
         Set(
             HostFiles.names(in: "/proc").compactMap { Int32($0) }.filter { pid in
                 guard let text = try? HostFiles.readText(HostPath("/proc/\(pid)/stat")),
-                    let close = text.lastIndex(of: ")"), text.contains("(qemu")
+                    let close = text.lastIndex(of: ")"), text.contains("(qemu-system")
                 else { return false }
                 let fields = text[text.index(after: close)...].split(separator: " ")
                 return fields.count > 1 && fields[0] != "Z" && fields[1] == "\(getpid())"
