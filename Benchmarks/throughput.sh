@@ -2,10 +2,12 @@
 # throughput.sh ANYVISOR [ROUNDS]: whole runs with a task that only computes, four machines one after another and four at once, in
 # turns; no machine sees another's job. What N cores are worth here is measured beside it, N up to four: the same four machines by
 # hand (by-hand.sh), one at a time and N at a time. Cores that share units, caches or a clock give less than N times one.
-anyvisor=$(realpath "$1") rounds=${2:-6}
 source "$(dirname "$0")/common.sh"
 trap 'rm -rf "$work"' EXIT
-folder=$("$anyvisor" image build tiny 2>/dev/null)
+: "${1:?usage: throughput.sh ANYVISOR [ROUNDS]}"
+anyvisor=$(realpath -e "$1")
+rounds=${2:-6}
+folder=$("$anyvisor" image build tiny)
 cores=$(($(nproc) < 4 ? $(nproc) : 4))
 cat >"$work/compute.sh" <<'SH'
 n=0
